@@ -1,0 +1,467 @@
+//! One session as everyone else sees it: the handle that applications send by, requests arrive at and the heartbeat looks after.
+//!
+//! A connection's state is the innermost lock: nothing else is locked while it is held.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use synapse_protocol::engine::{Due, Received, Session, SessionError, Timestamp};
+use synapse_protocol::engine::{PacketType, State as SessionState};
+use synapse_protocol::websocket::{Opcode, put_frame};
+use synapse_protocol::{CloseReason, SessionId};
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::core::Core;
+use crate::flusher::Flusher;
+use crate::outbox::{Outbox, WRITE_SEGMENTS_MAX};
+use crate::polling::Polling;
+use crate::request::RequestHead;
+
+/// Bytes in an outbox that are written at once rather than at the end of the batch.
+const EAGER_BYTES: usize = 256 * 1024;
+
+/// The packet `2` in its text frame.
+const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
+
+/// How a session's packets travel at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransportKind {
+    /// HTTP long polling.
+    Polling,
+    /// WebSocket.
+    WebSocket,
+}
+
+impl TransportKind {
+    /// The name that is used in the query and by clients.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// One Engine.IO session, shared by everyone who sends to it.
+pub struct Connection {
+    core: Arc<Core>,
+    id: SessionId,
+    request: RequestHead,
+    closed: AtomicBool,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) session: Session,
+    pub(crate) outbox: Option<Box<Outbox>>,
+    pub(crate) link: Link,
+    /// Of the session's task; it goes when the task ends, because task, connection and waker would keep each other alive.
+    pub(crate) waker: Option<Waker>,
+    /// The task is running and writes what is in the outbox when it is done.
+    in_poll: bool,
+    /// The application wants the session to end once it has said so itself; the task sees to it.
+    disconnecting: Option<CloseReason>,
+    /// Somebody will write what is in the outbox: a flusher, or the task once the stream can take it.
+    scheduled: bool,
+}
+
+/// Where the outbox goes.
+pub(crate) enum Link {
+    /// To the polls.
+    Polling(Box<Polling>),
+    /// To a TCP stream, from whichever thread.
+    Tcp(OwnedWriteHalf),
+    /// To a stream that only the session's task can write, such as a TLS one.
+    Task,
+    /// Nowhere any more.
+    Gone,
+}
+
+/// What came of a push.
+#[derive(PartialEq, Eq)]
+enum Pushed {
+    /// Queued, and somebody is going to write it already.
+    Queued,
+    /// Queued, and the caller has to see to a flush.
+    Marked,
+    /// Not queued.
+    Refused,
+}
+
+impl Connection {
+    pub(crate) fn new(core: &Arc<Core>, id: SessionId, request: RequestHead, session: Session, link: Link) -> Arc<Self> {
+        let state = State { session, outbox: None, link, waker: None, in_poll: false, disconnecting: None, scheduled: false };
+        Arc::new(Self { core: Arc::clone(core), id, request, closed: AtomicBool::new(false), state: Mutex::new(state) })
+    }
+
+    /// The secret id of the session.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// The head of the request that opened the session.
+    pub fn request(&self) -> &RequestHead {
+        &self.request
+    }
+
+    /// The runtime that the session's task runs on, for work that has to go on elsewhere.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.core.runtime
+    }
+
+    /// Whether the session is over. What is sent afterwards is dropped.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// How packets travel at the moment.
+    pub fn transport(&self) -> TransportKind {
+        match self.state.lock().session.state() {
+            SessionState::WebSocket => TransportKind::WebSocket,
+            SessionState::Polling | SessionState::Probing { .. } | SessionState::Closed(_) => TransportKind::Polling,
+        }
+    }
+
+    /// Tells that the application wants this session, which ends the connect timeout.
+    pub fn confirm(&self) {
+        self.state.lock().session.confirm();
+    }
+
+    /// Sends complete WebSocket frames that other connections may share. Never waits.
+    pub fn send(self: &Arc<Self>, frames: &Bytes) {
+        let pushed = self.push(false, |outbox| outbox.push(frames), frames.len());
+        self.schedule(pushed);
+    }
+
+    /// Sends frames only if nothing waits to be written at this instant, as volatile events want it. Returns whether they were taken.
+    pub fn send_volatile(self: &Arc<Self>, frames: &Bytes) -> bool {
+        let pushed = self.push(true, |outbox| outbox.push(frames), frames.len());
+        let taken = pushed != Pushed::Refused;
+        self.schedule(pushed);
+        taken
+    }
+
+    /// Sends frames of `len` bytes that only this connection gets, written straight into its outbox.
+    pub fn send_with(self: &Arc<Self>, len: usize, put: impl FnOnce(&mut Vec<u8>)) {
+        let pushed = self.push(false, |outbox| outbox.write(put), len);
+        self.schedule(pushed);
+    }
+
+    /// Queues the packet that opens the session, for its task to write in its first run.
+    pub(crate) fn send_first(&self, put: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.lock();
+        state.outbox.get_or_insert_with(Outbox::take).write(put);
+        state.scheduled = true;
+    }
+
+    /// Ends the session from the application's side: its [`Client::disconnecting`](crate::Client::disconnecting) may send its last packets,
+    /// then the session is closed.
+    pub fn disconnect(&self, reason: CloseReason) {
+        let mut state = self.state.lock();
+        if !state.session.is_closed() && state.disconnecting.is_none() {
+            state.disconnecting = Some(reason);
+            state.wake_task();
+        }
+    }
+
+    /// Ends the session: what was sent before still goes out, then the client is told.
+    pub fn close(&self, reason: CloseReason) {
+        let mut state = self.state.lock();
+        self.close_locked(&mut state, reason);
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn lock(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(crate) fn close_locked(&self, state: &mut State, reason: CloseReason) {
+        if state.session.close(reason) {
+            self.closed.store(true, Ordering::Release);
+            state.wake_task();
+        }
+    }
+
+    /// Takes note of a packet that is not a message, from the transport in use.
+    pub(crate) fn handle_packet(&self, packet: PacketType) -> Result<Received, SessionError> {
+        let now = self.core.clock.now();
+        let mut state = self.state.lock();
+        let received = state.session.handle_packet(packet, now);
+        if received == Ok(Received::Closed) {
+            self.closed.store(true, Ordering::Release);
+        }
+        received
+    }
+
+    fn push(&self, volatile: bool, put: impl FnOnce(&mut Outbox), len: usize) -> Pushed {
+        let mut state = self.state.lock();
+        if state.session.is_closed() || (volatile && !state.is_writable()) {
+            return Pushed::Refused;
+        }
+        let waiting = state.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        if waiting > 0 && waiting + len > self.core.config.limits.outbox_bytes_max {
+            // One slow reader must not hold memory without end, so a full outbox closes that session only.
+            self.core.counters.overflowed.fetch_add(1, Ordering::Relaxed);
+            self.close_locked(&mut state, CloseReason::TransportError);
+            return Pushed::Refused;
+        }
+        let outbox = state.outbox.get_or_insert_with(Outbox::take);
+        put(outbox);
+        if outbox.bytes() > EAGER_BYTES && matches!(state.link, Link::Tcp(_)) {
+            // The stream reports an error to the task that reads it; here it only means that nothing more goes out.
+            let _ = state.write();
+        }
+        if state.in_poll || state.scheduled {
+            Pushed::Queued
+        } else {
+            state.scheduled = true;
+            Pushed::Marked
+        }
+    }
+
+    fn schedule(self: &Arc<Self>, pushed: Pushed) {
+        if pushed == Pushed::Marked {
+            Flusher::add_one(&self.core, Arc::clone(self));
+        }
+    }
+
+    /// Writes the outbox from outside the session's task.
+    pub(crate) fn flush(&self) {
+        let mut state = self.state.lock();
+        if state.in_poll {
+            state.scheduled = false;
+            return;
+        }
+        match state.write() {
+            Ok(true) => state.scheduled = false,
+            // The task waits until the stream can take more, or finds out what is wrong with it; it stays scheduled until then.
+            Ok(false) | Err(_) => state.wake_task(),
+        }
+    }
+
+    /// Begins a run of the session's task: what is sent from now on is written at its end.
+    pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> parking_lot::MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        state.in_poll = true;
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        state
+    }
+
+    /// Why the application wants the session to end, if it does.
+    pub(crate) fn take_disconnecting(&self) -> Option<CloseReason> {
+        self.state.lock().disconnecting.take()
+    }
+
+    /// Ends a run of the session's task: writes what is there, or arranges to be woken when the stream can take it.
+    /// Returns the bytes that still wait.
+    pub(crate) fn end_poll(&self, cx: &mut Context<'_>) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        state.in_poll = false;
+        loop {
+            if state.write()? {
+                state.scheduled = false;
+                return Ok(0);
+            }
+            state.scheduled = true;
+            let Link::Tcp(stream) = &state.link else { return Ok(state.waiting_bytes()) };
+            match stream.as_ref().poll_write_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return Ok(state.waiting_bytes()),
+            }
+        }
+    }
+
+    /// Why the session is over; a transport error as long as it is not.
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        match self.state.lock().session.state() {
+            SessionState::Closed(reason) => reason,
+            SessionState::Polling | SessionState::Probing { .. } | SessionState::WebSocket => CloseReason::TransportError,
+        }
+    }
+
+    /// Ends the session's part in the engine. Returns the link of a WebSocket with what still waits for it; a polling session says goodbye by
+    /// itself, in the poll that is pending or in the next one.
+    pub(crate) fn end(&self) -> Option<(Link, Option<Box<Outbox>>)> {
+        let reason = self.close_reason();
+        let now = self.core.clock.now();
+        let (rest, stays_until) = {
+            let mut state = self.state.lock();
+            state.waker = None;
+            match std::mem::replace(&mut state.link, Link::Gone) {
+                Link::Polling(mut polling) => {
+                    let stays_until = if matches!(reason, CloseReason::TransportClose) {
+                        polling.release_poll();
+                        None
+                    } else {
+                        state.outbox.get_or_insert_with(Outbox::take).write(|out| put_frame(out, Opcode::Text, b"1"));
+                        let until = now.after(self.core.config.limits.close_timeout);
+                        let was_waiting = polling.has_poll();
+                        polling.close_until(until);
+                        let client_may_poll = !matches!(reason, CloseReason::TransportError | CloseReason::PingTimeout);
+                        (client_may_poll && !was_waiting).then_some(until)
+                    };
+                    polling.handover = None;
+                    state.link = Link::Polling(polling);
+                    (None, stays_until)
+                }
+                link @ (Link::Tcp(_) | Link::Task) => (Some((link, state.outbox.take())), None),
+                Link::Gone => (None, None),
+            }
+        };
+        match stays_until {
+            Some(until) => self.core.wheel.insert(self.id, until, now),
+            None => self.core.sessions.remove(self.id),
+        }
+        rest
+    }
+
+    pub(crate) fn handle_timeout(self: &Arc<Self>, now: Timestamp, batch: &mut Batch) {
+        let timing = &self.core.config.timing;
+        let mut pings = 0;
+        let (next, says_goodbye) = {
+            let mut state = self.state.lock();
+            loop {
+                match state.session.handle_timeout(timing, now) {
+                    Due::Nothing => break,
+                    Due::Ping => pings += 1,
+                    // The probing transport has a timer of its own, which ends it.
+                    Due::GiveUpProbe => (),
+                    Due::Close(_) => {
+                        self.closed.store(true, Ordering::Release);
+                        state.wake_task();
+                    }
+                }
+            }
+            (state.session.poll_timeout(timing), matches!(&state.link, Link::Polling(polling) if polling.is_closing(now)))
+        };
+        for _ in 0..pings {
+            batch.send(self, &PING_FRAME);
+        }
+        match next {
+            Some(at) => self.core.wheel.insert(self.id, at, now),
+            // A closed polling session stays in the table for the poll that tells the client, but not for ever.
+            None if says_goodbye => (),
+            None => self.core.sessions.remove(self.id),
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn wake_task(&self) {
+        if let Some(waker) = &self.waker
+            && !self.in_poll
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.bytes())
+    }
+
+    /// Whether a message would go out at once.
+    fn is_writable(&self) -> bool {
+        self.outbox.is_none()
+            && match &self.link {
+                Link::Polling(polling) => polling.has_poll(),
+                Link::Tcp(_) | Link::Task => true,
+                Link::Gone => false,
+            }
+    }
+
+    /// Writes as much as the link takes. Returns whether nothing is left for a later write.
+    fn write(&mut self) -> io::Result<bool> {
+        let Some(outbox) = &mut self.outbox else { return Ok(true) };
+        match &mut self.link {
+            Link::Tcp(stream) => {
+                while !outbox.is_empty() {
+                    match write_once(stream, outbox) {
+                        Ok(written) => outbox.advance(written),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                        Err(error) => return Err(error),
+                    }
+                }
+                self.recycle_outbox();
+                Ok(true)
+            }
+            Link::Polling(polling) => {
+                polling.wake_poll();
+                Ok(true)
+            }
+            Link::Task => Ok(false),
+            Link::Gone => Ok(true),
+        }
+    }
+
+    /// Takes the outbox for a task that writes it itself; without one, nothing is scheduled any more.
+    pub(crate) fn start_write(&mut self) -> Option<Box<Outbox>> {
+        let outbox = self.outbox.take();
+        self.scheduled = outbox.is_some();
+        outbox
+    }
+
+    pub(crate) fn recycle_outbox(&mut self) {
+        if let Some(outbox) = self.outbox.take() {
+            Outbox::recycle(outbox);
+        }
+    }
+}
+
+/// One segment by `send`, several by `writev`: the plain call is the cheaper one.
+fn write_once(stream: &OwnedWriteHalf, outbox: &Outbox) -> io::Result<usize> {
+    let written = match outbox.single() {
+        Some(segment) => stream.try_write(segment)?,
+        None => {
+            let mut slices = [IoSlice::new(&[]); WRITE_SEGMENTS_MAX];
+            let count = outbox.slices(&mut slices);
+            stream.try_write_vectored(&slices[..count])?
+        }
+    };
+    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
+}
+
+/// Sends to many connections of one engine and hands the newly marked ones to a flusher in one go, when it is dropped.
+#[derive(Default)]
+pub struct Batch {
+    marked: Vec<Arc<Connection>>,
+}
+
+impl Batch {
+    /// Queues frames for one connection.
+    pub fn send(&mut self, connection: &Arc<Connection>, frames: &Bytes) {
+        let pushed = connection.push(false, |outbox| outbox.push(frames), frames.len());
+        self.mark(pushed, connection);
+    }
+
+    /// Queues frames unless something waits to be written already. Returns whether they were taken.
+    pub fn send_volatile(&mut self, connection: &Arc<Connection>, frames: &Bytes) -> bool {
+        let pushed = connection.push(true, |outbox| outbox.push(frames), frames.len());
+        let taken = pushed != Pushed::Refused;
+        self.mark(pushed, connection);
+        taken
+    }
+
+    fn mark(&mut self, pushed: Pushed, connection: &Arc<Connection>) {
+        if pushed == Pushed::Marked {
+            self.marked.push(Arc::clone(connection));
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if let Some(first) = self.marked.first() {
+            let core = Arc::clone(&first.core);
+            Flusher::add(&core, &mut self.marked);
+        }
+    }
+}

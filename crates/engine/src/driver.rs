@@ -1,0 +1,346 @@
+//! The task of one session, from its first packet to its last: reads frames, hands messages to the application and writes what it answers.
+//!
+//! A million of these wait at the same time, so the future holds what is needed at rest and nothing else: the read buffer belongs to the
+//! thread, an incomplete message is boxed by the decoder, timers are the wheel's.
+
+use std::cell::Cell;
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use synapse_protocol::CloseReason;
+use synapse_protocol::engine::{Message, Packet, PayloadLimits, Received, decode_packet, decode_payload};
+use tokio::io::AsyncWrite;
+use synapse_protocol::websocket::{self, CloseCode, Decoder, Opcode, Role};
+
+use crate::application::Client;
+use crate::connection::{Connection, Link};
+use crate::outbox::Outbox;
+use crate::stream::{BoxedStream, ReadHalf, linger};
+
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Reads in one run of the task before others get their turn.
+const READS_MAX: usize = 4;
+
+thread_local! {
+    static READ_BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// How the client of a WebSocket is told that it is over.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    /// A close frame without a code, as the reference server sends it.
+    Plain,
+    /// A close frame that names what was wrong.
+    Code(CloseCode),
+    /// Nothing: there is nobody left to tell.
+    Silent,
+}
+
+pub(crate) struct Driver<C: Client> {
+    connection: Arc<Connection>,
+    client: Option<C>,
+    reader: Option<ReadHalf>,
+    decoder: Decoder,
+    /// What is being written to a stream that only this task can write.
+    writing: Option<Box<Outbox>>,
+    /// Bytes that were read before the task began.
+    leftover: Option<Box<[u8]>>,
+    farewell: Farewell,
+}
+
+impl<C: Client> Driver<C> {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        client: C,
+        reader: Option<ReadHalf>,
+        leftover: Option<Box<[u8]>>,
+    ) -> Self {
+        Self {
+            connection,
+            client: Some(client),
+            reader,
+            decoder: Decoder::new(Role::Server),
+            writing: None,
+            leftover,
+            farewell: Farewell::Plain,
+        }
+    }
+
+    fn fail(&mut self, reason: CloseReason, farewell: Farewell) -> ControlFlow<()> {
+        self.farewell = farewell;
+        self.connection.close(reason);
+        ControlFlow::Break(())
+    }
+
+    /// What came by POST since the last run, and the WebSocket that takes over, in this order.
+    fn take_polled(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        loop {
+            if self.client.as_ref().is_some_and(Client::is_busy) {
+                return ControlFlow::Continue(());
+            }
+            let (body, handover) = match &mut self.connection.lock().link {
+                Link::Polling(polling) => match polling.take_body() {
+                    Some(body) => (Some(body), None),
+                    None => (None, polling.handover.take()),
+                },
+                Link::Tcp(_) | Link::Task | Link::Gone => return ControlFlow::Continue(()),
+            };
+            if let Some(body) = body {
+                self.handle_payload(&body, cx)?;
+            } else if let Some(handover) = handover {
+                let (reader, link) = handover.stream.split();
+                self.reader = Some(reader);
+                self.decoder = handover.decoder;
+                self.connection.lock().link = link;
+                self.leftover = handover.leftover;
+                return ControlFlow::Continue(());
+            } else {
+                return ControlFlow::Continue(());
+            }
+        }
+    }
+
+    fn handle_payload(&mut self, body: &Bytes, cx: &mut Context<'_>) -> ControlFlow<()> {
+        let Ok(body) = std::str::from_utf8(body) else { return self.fail(CloseReason::ParseError, Farewell::Plain) };
+        let limits = PayloadLimits { packets_max: self.connection.core().config.limits.payload_packets_max };
+        for packet in decode_payload(body, limits) {
+            match packet {
+                Ok(packet) => self.handle_packet(packet, cx)?,
+                Err(_) => return self.fail(CloseReason::ParseError, Farewell::Plain),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        if self.reader.is_none() {
+            return ControlFlow::Continue(());
+        }
+        if let Some(mut leftover) = self.leftover.take() {
+            self.feed(&mut leftover, cx)?;
+        }
+        let mut buffer = READ_BUFFER.take().unwrap_or_else(|| vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+        let flow = self.read_into(&mut buffer, cx);
+        READ_BUFFER.set(Some(buffer));
+        flow
+    }
+
+    fn read_into(&mut self, buffer: &mut [u8], cx: &mut Context<'_>) -> ControlFlow<()> {
+        for _ in 0..READS_MAX {
+            if self.is_held_up() {
+                return ControlFlow::Continue(());
+            }
+            let Some(reader) = &mut self.reader else { return ControlFlow::Continue(()) };
+            match reader.poll_read(cx, buffer) {
+                Poll::Pending => return ControlFlow::Continue(()),
+                Poll::Ready(Ok(0)) => return self.fail(CloseReason::TransportClose, Farewell::Silent),
+                Poll::Ready(Ok(read)) => self.feed(&mut buffer[..read], cx)?,
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "failed to read from a client");
+                    return self.fail(CloseReason::TransportError, Farewell::Silent);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        ControlFlow::Continue(())
+    }
+
+    /// Whether reading stops until the application or the client has caught up.
+    fn is_held_up(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::is_busy)
+            || self.connection.lock().waiting_bytes() > self.connection.core().config.limits.outbox_bytes_pause
+    }
+
+    fn feed(&mut self, bytes: &mut [u8], cx: &mut Context<'_>) -> ControlFlow<()> {
+        let limits = &self.connection.core().config.limits;
+        let limits =
+            websocket::Limits { message_bytes_max: limits.message_bytes_max, fragments_max: limits.fragments_max };
+        let mut at = 0;
+        // The decoder lends its messages, so it is not a part of `self` while they are handled.
+        let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(Role::Server));
+        let flow = loop {
+            match decoder.decode(&mut bytes[at..], &limits) {
+                Ok((_, None)) => break ControlFlow::Continue(()),
+                Ok((taken, Some(message))) => {
+                    at += taken;
+                    let flow = self.handle_message(message, cx);
+                    if flow.is_break() {
+                        break flow;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "failed to decode a frame");
+                    break self.fail(CloseReason::TransportError, Farewell::Code(error.close_code()));
+                }
+            }
+        };
+        self.decoder = decoder;
+        flow
+    }
+
+    fn handle_message(&mut self, message: websocket::Message<'_>, cx: &mut Context<'_>) -> ControlFlow<()> {
+        match message {
+            websocket::Message::Text(text) => match decode_packet(text) {
+                Ok(packet) => self.handle_packet(packet, cx),
+                Err(_) => self.fail(CloseReason::ParseError, Farewell::Plain),
+            },
+            websocket::Message::Binary(data) => {
+                self.handle_packet(Packet::Message(Message::Binary(data.into())), cx)
+            }
+            websocket::Message::Ping(data) => {
+                let len = websocket::header_len(data.len()) + data.len();
+                self.connection.send_with(len, |out| websocket::put_frame(out, Opcode::Pong, data));
+                ControlFlow::Continue(())
+            }
+            websocket::Message::Pong(_) => ControlFlow::Continue(()),
+            websocket::Message::Close(frame) => {
+                let farewell = frame.map_or(Farewell::Plain, |frame| Farewell::Code(frame.code));
+                self.fail(CloseReason::TransportClose, farewell)
+            }
+        }
+    }
+
+    fn handle_packet(&mut self, packet: Packet<'_>, cx: &mut Context<'_>) -> ControlFlow<()> {
+        if self.connection.is_closed() {
+            return ControlFlow::Break(());
+        }
+        match packet {
+            Packet::Message(message) => {
+                let Some(client) = &mut self.client else { return ControlFlow::Break(()) };
+                match client.message(message, cx) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(reason) => self.fail(reason, Farewell::Plain),
+                }
+            }
+            packet @ (Packet::Open(_)
+            | Packet::Close
+            | Packet::Ping(_)
+            | Packet::Pong(_)
+            | Packet::Upgrade
+            | Packet::Noop) => match self.connection.handle_packet(packet.packet_type()) {
+                Ok(Received::Closed) => ControlFlow::Break(()),
+                Ok(Received::Nothing | Received::Message) => ControlFlow::Continue(()),
+                Err(_) => self.fail(CloseReason::TransportError, Farewell::Plain),
+            },
+        }
+    }
+
+    /// Writes to a stream that nobody else can write.
+    fn write_boxed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(ReadHalf::Boxed(stream)) = &mut self.reader else { return Ok(()) };
+        loop {
+            let outbox = match &mut self.writing {
+                Some(outbox) => outbox,
+                None => match self.connection.lock().start_write() {
+                    Some(outbox) => self.writing.insert(outbox),
+                    None => {
+                        let _ = Pin::new(stream).poll_flush(cx)?;
+                        return Ok(());
+                    }
+                },
+            };
+            match poll_write_outbox(stream, outbox, cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(done) => done?,
+            }
+            if let Some(outbox) = self.writing.take() {
+                Outbox::recycle(outbox);
+            }
+        }
+    }
+
+    /// Says goodbye on the transport and to the application.
+    fn finish(&mut self) {
+        let reason = self.connection.close_reason();
+        let linger_on = self.connection.end();
+        if matches!(reason, CloseReason::PingTimeout) {
+            self.farewell = Farewell::Silent;
+        }
+        if let (Some(reader), Some((link, outbox))) = (self.reader.take(), linger_on) {
+            let mut rest = self.writing.take().map_or_else(Vec::new, |outbox| outbox.concat());
+            rest.extend(outbox.map_or_else(Vec::new, |outbox| outbox.concat()));
+            match self.farewell {
+                Farewell::Plain => websocket::put_frame(&mut rest, Opcode::Close, &[]),
+                Farewell::Code(code) => websocket::put_close(&mut rest, code, ""),
+                Farewell::Silent => rest.clear(),
+            }
+            if !rest.is_empty() {
+                self.connection.core().runtime.spawn(linger(reader, link, rest));
+            }
+        }
+        if let Some(mut client) = self.client.take() {
+            client.close(reason);
+        }
+    }
+}
+
+fn poll_write_outbox(stream: &mut BoxedStream, outbox: &mut Outbox, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while !outbox.is_empty() {
+        let segment = outbox.front();
+        let written = ready!(Pin::new(&mut *stream).poll_write(cx, segment))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        outbox.advance(written);
+    }
+    Poll::Ready(Ok(()))
+}
+
+impl<C: Client> Future for Driver<C> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let polling = {
+            let state = this.connection.begin_poll(cx);
+            matches!(state.link, Link::Polling(_))
+        };
+        if !this.connection.is_closed() {
+            let flow = if polling { this.take_polled(cx) } else { ControlFlow::Continue(()) };
+            if flow.is_continue() {
+                let _ = this.read(cx);
+            }
+        }
+        if let Some(client) = &mut this.client {
+            let was_busy = client.is_busy();
+            client.poll(cx);
+            if was_busy && !client.is_busy() {
+                // What was left unread while the handlers were busy is read in the next run.
+                cx.waker().wake_by_ref();
+            }
+        }
+        if let Some(reason) = this.connection.take_disconnecting() {
+            if let Some(client) = &mut this.client {
+                client.disconnecting();
+            }
+            this.connection.close(reason);
+        }
+        let written = this.connection.end_poll(cx).and_then(|waiting| {
+            if waiting > 0 || this.writing.is_some() { this.write_boxed(cx) } else { Ok(()) }
+        });
+        if let Err(error) = written {
+            tracing::debug!(%error, "failed to write to a client");
+            let _ = this.fail(CloseReason::TransportError, Farewell::Silent);
+        }
+        if this.connection.is_closed() {
+            this.finish();
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl<C: Client> Drop for Driver<C> {
+    fn drop(&mut self) {
+        // A handler that panicked, or a runtime that shuts down, ends the task before the session is over.
+        if self.client.is_some() {
+            self.connection.close(CloseReason::TransportError);
+            self.farewell = Farewell::Silent;
+            self.finish();
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Engine.IO on the network: handshake, polling, WebSocket, upgrade from one to the other, heartbeat and outboxes.
+//!
+//! An [`Engine`] opens one session for each client and hands its messages to an [`Application`]. Every session is one task; what is sent to
+//! it from elsewhere goes into its outbox, which is written in bulk.
+
+#![forbid(unsafe_code)]
+
+mod application;
+mod clock;
+mod config;
+mod connection;
+mod core;
+mod cors;
+mod driver;
+mod engine;
+mod flusher;
+mod outbox;
+mod polling;
+mod refusal;
+mod request;
+mod serve;
+mod service;
+mod stream;
+mod table;
+mod upgrade;
+mod verify;
+mod wheel;
+
+pub use application::{Application, Client};
+pub use config::{EngineConfig, Limits, Timing};
+pub use connection::{Batch, Connection, TransportKind};
+pub use core::Stats;
+pub use cors::{Cors, Origins};
+pub use engine::Engine;
+pub use request::{PeerAddr, RequestHead};
+pub use serve::{listen, serve};
+pub use service::EngineService;
+
+/// The body of every response.
+pub type Body = http_body_util::Full<bytes::Bytes>;
+
+/// Any error, as HTTP bodies have them.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,255 @@
+//! Long polling: a session whose packets travel by HTTP requests.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use synapse_protocol::CloseReason;
+use synapse_protocol::engine::{State as SessionState, Timestamp, put_payload};
+
+use crate::connection::{Connection, Link, State};
+use crate::upgrade::Handover;
+
+/// The packet `6` as a payload.
+const NOOP: &[u8] = b"6";
+
+/// What a polling session keeps between requests.
+#[derive(Default)]
+pub(crate) struct Polling {
+    poll: PendingPoll,
+    post: PendingPost,
+    /// The poll is to be answered though there is nothing to tell, so that the client can go on with its upgrade.
+    noop: bool,
+    /// The WebSocket that takes over, until the session's task fetches it.
+    pub(crate) handover: Option<Box<Handover>>,
+    /// The session is over; the next poll is told so, until then.
+    closing_until: Option<Timestamp>,
+}
+
+#[derive(Default)]
+enum PendingPoll {
+    #[default]
+    None,
+    Waiting(Option<Waker>),
+}
+
+#[derive(Default)]
+enum PendingPost {
+    #[default]
+    None,
+    /// Its body is still being read.
+    Reading,
+    /// The session's task has not taken it yet.
+    Filled(Bytes, Option<Waker>),
+}
+
+/// A request that the session cannot take: another one of its kind is under way.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overlap;
+
+impl Polling {
+    pub(crate) fn has_poll(&self) -> bool {
+        matches!(self.poll, PendingPoll::Waiting(_))
+    }
+
+    pub(crate) fn wake_poll(&mut self) {
+        if let PendingPoll::Waiting(waker) = &mut self.poll
+            && let Some(waker) = waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Takes the body of a POST that is to be handled.
+    pub(crate) fn take_body(&mut self) -> Option<Bytes> {
+        match std::mem::take(&mut self.post) {
+            PendingPost::Filled(body, waker) => {
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                Some(body)
+            }
+            other @ (PendingPost::None | PendingPost::Reading) => {
+                self.post = other;
+                None
+            }
+        }
+    }
+
+    /// Answers the pending poll with a noop.
+    pub(crate) fn release_poll(&mut self) {
+        self.noop = true;
+        self.wake_poll();
+    }
+
+    pub(crate) fn close_until(&mut self, until: Timestamp) {
+        self.closing_until = Some(until);
+        self.wake_poll();
+    }
+
+    pub(crate) fn is_closing(&self, now: Timestamp) -> bool {
+        self.closing_until.is_some_and(|until| until > now)
+    }
+}
+
+/// The poll of a session: resolves with the payload to answer. Dropped before, the client has gone away and the session is over.
+pub(crate) struct PollRequest {
+    connection: Arc<Connection>,
+    answered: bool,
+}
+
+impl PollRequest {
+    /// Two polls of one session are a broken client: the session is closed, the first poll is told so and this one refused.
+    pub(crate) fn start(connection: Arc<Connection>) -> Result<Self, Overlap> {
+        let overlap = {
+            let mut state = connection.lock();
+            let overlap = match &mut state.link {
+                Link::Polling(polling) if polling.has_poll() => true,
+                Link::Polling(polling) => {
+                    polling.poll = PendingPoll::Waiting(None);
+                    false
+                }
+                Link::Tcp(_) | Link::Task | Link::Gone => false,
+            };
+            if overlap {
+                connection.close_locked(&mut state, CloseReason::TransportError);
+            }
+            overlap
+        };
+        if overlap { Err(Overlap) } else { Ok(Self { connection, answered: false }) }
+    }
+}
+
+impl Future for PollRequest {
+    type Output = Vec<u8>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+        let payload = match take_payload(&mut self.connection.lock(), cx) {
+            Some(payload) => payload,
+            None => return Poll::Pending,
+        };
+        self.answered = true;
+        if self.connection.is_closed() {
+            self.connection.core().sessions.remove(self.connection.id());
+        }
+        Poll::Ready(payload)
+    }
+}
+
+fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Vec<u8>> {
+    let upgraded = state.session.state() == SessionState::WebSocket;
+    let Link::Polling(polling) = &mut state.link else { return Some(NOOP.to_vec()) };
+    let payload = match &state.outbox {
+        // What an upgraded session has to say goes by its WebSocket.
+        Some(outbox) if !upgraded && !outbox.is_empty() => {
+            let mut payload = Vec::with_capacity(outbox.bytes());
+            put_payload(&mut payload, &outbox.concat());
+            Some(payload)
+        }
+        Some(_) | None if upgraded || polling.noop => Some(NOOP.to_vec()),
+        Some(_) | None => None,
+    };
+    match payload {
+        Some(payload) => {
+            polling.poll = PendingPoll::None;
+            polling.noop = false;
+            if !upgraded {
+                state.recycle_outbox();
+            }
+            Some(payload)
+        }
+        None => {
+            polling.poll = PendingPoll::Waiting(Some(cx.waker().clone()));
+            None
+        }
+    }
+}
+
+impl Drop for PollRequest {
+    fn drop(&mut self) {
+        if !self.answered {
+            let mut state = self.connection.lock();
+            if let Link::Polling(polling) = &mut state.link {
+                polling.poll = PendingPoll::None;
+            }
+            self.connection.close_locked(&mut state, CloseReason::TransportError);
+        }
+    }
+}
+
+/// A POST of a session, while its body is read and handed over. Dropped before, the client has gone away and the session is over.
+pub(crate) struct PostRequest {
+    connection: Arc<Connection>,
+    done: bool,
+}
+
+impl PostRequest {
+    /// Two POSTs of one session at a time are a broken client, whose packets would have no order: the session is closed.
+    pub(crate) fn start(connection: Arc<Connection>) -> Result<Self, Overlap> {
+        let overlap = {
+            let mut state = connection.lock();
+            let overlap = match &mut state.link {
+                Link::Polling(polling) => match polling.post {
+                    PendingPost::None => {
+                        polling.post = PendingPost::Reading;
+                        false
+                    }
+                    PendingPost::Reading | PendingPost::Filled(..) => true,
+                },
+                Link::Tcp(_) | Link::Task | Link::Gone => false,
+            };
+            if overlap {
+                connection.close_locked(&mut state, CloseReason::TransportError);
+            }
+            overlap
+        };
+        if overlap { Err(Overlap) } else { Ok(Self { connection, done: false }) }
+    }
+
+    /// Gives the request up without closing the session, which is what a body over the limit gets.
+    pub(crate) fn refuse(mut self) {
+        self.done = true;
+        if let Link::Polling(polling) = &mut self.connection.lock().link {
+            polling.post = PendingPost::None;
+        }
+    }
+
+    /// Hands the body to the session's task and waits until it has been taken, so that a client cannot be faster than its handlers.
+    pub(crate) async fn deliver(mut self, body: Bytes) {
+        {
+            let mut state = self.connection.lock();
+            if let Link::Polling(polling) = &mut state.link {
+                polling.post = PendingPost::Filled(body, None);
+                state.wake_task();
+            }
+        }
+        std::future::poll_fn(|cx| {
+            let mut state = self.connection.lock();
+            let closed = state.session.is_closed();
+            match &mut state.link {
+                Link::Polling(polling) => match &mut polling.post {
+                    PendingPost::Filled(_, waker) if !closed => {
+                        *waker = Some(cx.waker().clone());
+                        Poll::Pending
+                    }
+                    PendingPost::Filled(..) | PendingPost::Reading | PendingPost::None => {
+                        polling.post = PendingPost::None;
+                        Poll::Ready(())
+                    }
+                },
+                Link::Tcp(_) | Link::Task | Link::Gone => Poll::Ready(()),
+            }
+        })
+        .await;
+        self.done = true;
+    }
+}
+
+impl Drop for PostRequest {
+    fn drop(&mut self) {
+        if !self.done {
+            self.connection.close(CloseReason::TransportError);
+        }
+    }
+}

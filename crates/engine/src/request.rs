@@ -1,0 +1,113 @@
+//! What is kept of the request that opened a session: its handshake copy.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+
+/// Put into a request's extensions by whoever accepted the connection: the address of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The head of the request that opened a session, in as few allocations as a million idle sessions ask for.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    url: Box<str>,
+    /// `name:value\n` for each header; neither part can hold a line feed, nor a name a colon.
+    headers: Box<str>,
+    address: Option<SocketAddr>,
+    issued_millis: u64,
+}
+
+impl RequestHead {
+    pub(crate) fn new(parts: &Parts) -> Self {
+        let mut headers = String::with_capacity(parts.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 2).sum());
+        for (name, value) in &parts.headers {
+            headers.push_str(name.as_str());
+            headers.push(':');
+            headers.push_str(&String::from_utf8_lossy(value.as_bytes()));
+            headers.push('\n');
+        }
+        Self {
+            url: parts.uri.path_and_query().map_or("/", |path| path.as_str()).into(),
+            headers: headers.into_boxed_str(),
+            address: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
+            issued_millis: unix_millis(),
+        }
+    }
+
+    /// Path and query as they were sent.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The query's pairs, decoded, in their order.
+    pub fn query(&self) -> impl Iterator<Item = (String, String)> {
+        query_pairs(self.url.split_once('?').map_or("", |(_, query)| query))
+    }
+
+    /// Header names in lower case with their values, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.lines().filter_map(|line| line.split_once(':'))
+    }
+
+    /// The first value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().find_map(|(header, value)| (header == name).then_some(value))
+    }
+
+    /// The peer's address, as far as the listener told it.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// When the request came, in milliseconds since 1970.
+    pub fn issued_millis(&self) -> u64 {
+        self.issued_millis
+    }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The pairs of a query string, decoded; what is not valid UTF-8 is replaced.
+pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    })
+}
+
+fn decode(text: &str) -> String {
+    if text.contains('+') {
+        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+    } else {
+        percent_decode_str(text).decode_utf8_lossy().into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(uri: &str) -> RequestHead {
+        let request = http::Request::builder().uri(uri).header("X-One", "1").header("cookie", "a=b: c").body(()).unwrap();
+        RequestHead::new(&request.into_parts().0)
+    }
+
+    #[test]
+    fn the_query_is_decoded() {
+        let pairs: Vec<_> = head("/socket.io/?EIO=4&name=J%C3%BCrgen+K&flag&&x=%ff").query().collect();
+        let expected = [("EIO", "4"), ("name", "Jürgen K"), ("flag", ""), ("x", "\u{fffd}")];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn headers_are_kept_by_their_lower_case_names() {
+        let head = head("/");
+        assert_eq!((head.header("x-one"), head.header("cookie"), head.header("host")), (Some("1"), Some("a=b: c"), None));
+    }
+}

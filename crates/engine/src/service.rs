@@ -1,0 +1,325 @@
+//! The engine as a tower service: answers handshakes, polls, posts and upgrades, on our own listener or inside a user's app.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE, USER_AGENT,
+};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::upgrade::OnUpgrade;
+use synapse_protocol::SessionId;
+use synapse_protocol::engine::Session;
+use synapse_protocol::websocket::{Opcode, put_frame};
+
+use crate::application::Application;
+use crate::connection::{Connection, Link, TransportKind};
+use crate::core::Core;
+use crate::driver::Driver;
+use crate::polling::{Overlap, PollRequest, Polling, PostRequest};
+use crate::refusal::{Refused, answer, empty};
+use crate::request::RequestHead;
+use crate::stream::{ReadHalf, WebSocketStream};
+use crate::upgrade::{self, Accept, Refusal};
+use crate::verify::{Verified, verify};
+use crate::{Body, BoxError};
+
+const TEXT: &str = "text/plain; charset=UTF-8";
+const XSS_PROTECTION: HeaderName = HeaderName::from_static("x-xss-protection");
+
+/// Answers the requests of one engine. Cloning it is cheap; every clone speaks for the same engine.
+pub struct EngineService<A> {
+    pub(crate) core: Arc<Core>,
+    pub(crate) application: Arc<A>,
+}
+
+impl<A> Clone for EngineService<A> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), application: Arc::clone(&self.application) }
+    }
+}
+
+impl<A, B> tower_service::Service<Request<B>> for EngineService<A>
+where
+    A: Application,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+impl<A: Application> EngineService<A> {
+    async fn handle<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = request.into_parts();
+        if !is_under(parts.uri.path(), &self.core.config.path) {
+            return answer(StatusCode::NOT_FOUND, TEXT, "Not found");
+        }
+        let request_headers = parts.headers.clone();
+        if let Some(cors) = &self.core.config.cors
+            && parts.method == Method::OPTIONS
+        {
+            let mut response = empty(StatusCode::NO_CONTENT);
+            cors.apply_preflight(&request_headers, response.headers_mut());
+            return response;
+        }
+        let mut response = if upgrade::is_upgrade(&parts.headers) {
+            self.handle_upgrade(&mut parts)
+        } else {
+            self.handle_polling(&mut parts, body).await
+        };
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            self.add_headers(&request_headers, response.headers_mut());
+        }
+        response
+    }
+
+    fn add_headers(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        response.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let agent = request.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        if agent.contains(";MSIE") || agent.contains("Trident/") {
+            response.insert(XSS_PROTECTION, HeaderValue::from_static("0"));
+        }
+        if let Some(cors) = &self.core.config.cors {
+            cors.apply(request, response);
+        }
+    }
+
+    async fn handle_polling<B>(&self, parts: &mut Parts, body: B) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        match verify(parts, false, &self.core.config, &self.core.sessions) {
+            Err(refused) => self.refuse(&refused).response(),
+            Ok(Verified::Handshake) => self.open_polling(parts),
+            Ok(Verified::Session { connection, .. }) => match parts.method {
+                Method::GET => poll(connection).await,
+                Method::POST => self.post(connection, &parts.headers, body).await,
+                // What the reference server answers to methods it has no use for.
+                _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
+            },
+        }
+    }
+
+    fn refuse(&self, refused: &Refused) -> Refused {
+        self.core.counters.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = %refused, "refused a request");
+        refused.clone()
+    }
+
+    /// Whether there is room for a session and the application wants it.
+    fn admit(&self, request: &RequestHead) -> Result<(), Refused> {
+        let is_full = self.core.sessions.len() >= self.core.config.limits.sessions_max;
+        if is_full || self.core.closing.load(Ordering::Acquire) {
+            return Err(Refused::Unavailable);
+        }
+        self.application.allow(request).map_err(Refused::Forbidden)
+    }
+
+    fn open_polling(&self, parts: &Parts) -> Response<Body> {
+        let request = RequestHead::new(parts);
+        if let Err(refused) = self.admit(&request) {
+            return self.refuse(&refused).response();
+        }
+        let Some(id) = new_session_id() else { return empty(StatusCode::INTERNAL_SERVER_ERROR) };
+        let session = Session::open_polling(&self.core.config.timing, self.core.clock.now());
+        let connection =
+            Connection::new(&self.core, id, request, session, Link::Polling(Box::<Polling>::default()));
+        self.register(&connection);
+        let client = self.application.open(&connection);
+        let open = format!("0{}", self.open_packet(id, TransportKind::Polling));
+        self.core.runtime.spawn(Driver::new(connection, client, None, None));
+        answer(StatusCode::OK, TEXT, open)
+    }
+
+    fn register(&self, connection: &Arc<Connection>) {
+        self.core.counters.opened.fetch_add(1, Ordering::Relaxed);
+        self.core.sessions.insert(Arc::clone(connection));
+        let next = connection.lock().session.poll_timeout(&self.core.config.timing);
+        if let Some(at) = next {
+            self.core.wheel.insert(connection.id(), at, self.core.clock.now());
+        }
+    }
+
+    /// The handshake's JSON: all five keys, in this order.
+    fn open_packet(&self, id: SessionId, transport: TransportKind) -> String {
+        let config = &self.core.config;
+        let can_upgrade = transport == TransportKind::Polling && config.allow_upgrades && config.websocket;
+        let upgrades = if can_upgrade { r#"["websocket"]"# } else { "[]" };
+        format!(
+            r#"{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            id.text().as_str(),
+            upgrades,
+            config.timing.ping_interval.as_millis(),
+            config.timing.ping_timeout.as_millis(),
+            config.limits.message_bytes_max,
+        )
+    }
+
+    async fn post<B>(&self, connection: Arc<Connection>, headers: &HeaderMap, body: B) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Ok(post) = PostRequest::start(connection) else { return empty(StatusCode::BAD_REQUEST) };
+        if headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream") {
+            // Dropping the request closes the session: version 4 has no such bodies.
+            return empty(StatusCode::BAD_REQUEST);
+        }
+        let limits = &self.core.config.limits;
+        if announced_length(headers).is_some_and(|length| length > limits.message_bytes_max as u64) {
+            post.refuse();
+            return empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let collect = Limited::new(body, limits.message_bytes_max).collect();
+        match tokio::time::timeout(limits.request_body_timeout, collect).await {
+            Ok(Ok(collected)) => {
+                post.deliver(collected.to_bytes()).await;
+                answer(StatusCode::OK, "text/html", "ok")
+            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                post.refuse();
+                let mut response = empty(StatusCode::PAYLOAD_TOO_LARGE);
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+            }
+            Ok(Err(_)) => empty(StatusCode::BAD_REQUEST),
+            Err(_) => empty(StatusCode::REQUEST_TIMEOUT),
+        }
+    }
+
+    fn handle_upgrade(&self, parts: &mut Parts) -> Response<Body> {
+        let verified = match verify(parts, true, &self.core.config, &self.core.sessions) {
+            Ok(verified) => verified,
+            Err(refused) => return self.refuse(&refused).upgrade_response(),
+        };
+        let accept = match upgrade::check(&parts.method, &parts.headers) {
+            Ok(accept) => accept,
+            Err(refusal) => return refuse_websocket(&refusal),
+        };
+        let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
+            return self.refuse(&Refused::BadRequest).upgrade_response();
+        };
+        match verified {
+            Verified::Handshake => {
+                let request = RequestHead::new(parts);
+                if let Err(refused) = self.admit(&request) {
+                    return self.refuse(&refused).upgrade_response();
+                }
+                self.core.runtime.spawn(self.clone().open_websocket(request, on_upgrade));
+            }
+            Verified::Session { connection, transport } => {
+                let config = &self.core.config;
+                let started = transport == TransportKind::WebSocket
+                    && config.allow_upgrades
+                    && connection.lock().session.start_probe(&config.timing, self.core.clock.now()).is_ok();
+                if !started {
+                    return self.refuse(&Refused::BadRequest).upgrade_response();
+                }
+                self.core.runtime.spawn(upgrade::probe(connection, on_upgrade));
+            }
+        }
+        switching_protocols(&accept)
+    }
+
+    async fn open_websocket(self, request: RequestHead, on_upgrade: OnUpgrade) {
+        let Ok((stream, read)) = upgrade::take_stream(on_upgrade).await else { return };
+        // A task of its own: this one is as large as the handshake needs it, that one stays for as long as the session.
+        if let Some(driver) = self.start_websocket(request, stream, &read) {
+            self.core.runtime.spawn(driver);
+        }
+    }
+
+    fn start_websocket(
+        &self,
+        request: RequestHead,
+        stream: WebSocketStream,
+        read: &Bytes,
+    ) -> Option<Driver<A::Client>> {
+        let id = new_session_id()?;
+        let session = Session::open_websocket(&self.core.config.timing, self.core.clock.now());
+        let (reader, link): (ReadHalf, Link) = stream.split();
+        let connection = Connection::new(&self.core, id, request, session, link);
+        let open = format!("0{}", self.open_packet(id, TransportKind::WebSocket));
+        connection.send_first(|out| put_frame(out, Opcode::Text, open.as_bytes()));
+        self.register(&connection);
+        let client = self.application.open(&connection);
+        let leftover = (!read.is_empty()).then(|| Box::from(&read[..]));
+        Some(Driver::new(connection, client, Some(reader), leftover))
+    }
+}
+
+/// An id that cannot be guessed; none when the system has no randomness to give.
+fn new_session_id() -> Option<SessionId> {
+    let mut random = [0; 15];
+    match getrandom::fill(&mut random) {
+        Ok(()) => Some(SessionId::from_random(random)),
+        Err(error) => {
+            tracing::error!(%error, "failed to draw a session id");
+            None
+        }
+    }
+}
+
+async fn poll(connection: Arc<Connection>) -> Response<Body> {
+    match PollRequest::start(connection) {
+        Ok(poll) => answer(StatusCode::OK, TEXT, poll.await),
+        Err(Overlap) => empty(StatusCode::BAD_REQUEST),
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn refuse_websocket(refusal: &Refusal) -> Response<Body> {
+    let mut response = match refusal {
+        Refusal::Malformed => answer(StatusCode::BAD_REQUEST, "text/html", "Bad request"),
+        Refusal::Version => {
+            let mut response = answer(StatusCode::UPGRADE_REQUIRED, "text/html", "Upgrade Required");
+            response.headers_mut().insert(http::header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            response
+        }
+    };
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn switching_protocols(accept: &Accept) -> Response<Body> {
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(key) = HeaderValue::from_str(&accept.key) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+    }
+    response
+}
+
+/// Whether a path is the engine's: its own with a slash after it.
+fn is_under(path: &str, own: &str) -> bool {
+    path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/'))
+}

@@ -1,0 +1,265 @@
+//! From an HTTP request to a WebSocket: opening a session by it, or taking a polling session over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, Method};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use synapse_protocol::engine::{Packet, decode_packet};
+use synapse_protocol::websocket::{self, Decoder, Message, Opcode, Role, accept_key};
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::connection::{Connection, Link};
+use crate::stream::WebSocketStream;
+
+/// How often a pending poll is answered while the client waits for it to end before it upgrades.
+const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+/// A probing client has nothing long to say.
+const PROBE_BUFFER_BYTES: usize = 4096;
+
+/// What a client needs to know to speak WebSocket with us.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Accept {
+    pub(crate) key: String,
+}
+
+/// Why a request is not a WebSocket handshake that can be answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Another version than 13.
+    Version,
+    /// Something else that RFC 6455 asks for is missing.
+    Malformed,
+}
+
+/// Whether the request asks for any upgrade of its connection.
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE) && has_token(headers, CONNECTION, "upgrade")
+}
+
+fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// Checks the handshake of RFC 6455, section 4.2.1.
+pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<Accept, Refusal> {
+    if method != Method::GET || !has_token(headers, UPGRADE, "websocket") {
+        return Err(Refusal::Malformed);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
+        return Err(Refusal::Version);
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).ok_or(Refusal::Malformed)?;
+    accept_key(key).map(|key| Accept { key }).map_err(|_| Refusal::Malformed)
+}
+
+/// Takes the stream out of the HTTP server, with the bytes that it has read already. A TCP stream is taken as it is, however the
+/// application accepted it, so that broadcasts can write it directly.
+pub(crate) async fn take_stream(on_upgrade: OnUpgrade) -> Result<(WebSocketStream, Bytes), hyper::Error> {
+    let upgraded = on_upgrade.await?;
+    Ok(match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let stream = parts.io.into_inner();
+            // Without it a small packet waits for the acknowledgement of the one before, 40 ms and more.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "failed to set TCP_NODELAY");
+            }
+            (WebSocketStream::Tcp(stream), parts.read_buf)
+        }
+        Err(upgraded) => (WebSocketStream::Boxed(boxed(upgraded)), Bytes::new()),
+    })
+}
+
+fn boxed(upgraded: Upgraded) -> crate::stream::BoxedStream {
+    Box::new(TokioIo::new(upgraded))
+}
+
+/// A WebSocket that takes a polling session over.
+pub(crate) struct Handover {
+    pub(crate) stream: WebSocketStream,
+    pub(crate) decoder: Decoder,
+    pub(crate) leftover: Option<Box<[u8]>>,
+}
+
+/// The session has not gone over to the WebSocket.
+struct ProbeFailed;
+
+/// Lets a WebSocket prove itself (`2probe`, `3probe`, `5`) and take the session over. If it does not, the session goes on polling.
+pub(crate) async fn probe(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
+    let wait = connection.core().config.timing.upgrade_timeout;
+    let attempt = async {
+        let (stream, read) = take_stream(on_upgrade).await.map_err(|_| ProbeFailed)?;
+        Probe { connection: &connection, decoder: Decoder::new(Role::Server), stream }.run(read).await
+    };
+    match timeout(wait, attempt).await {
+        Ok(Ok(handover)) => take_over(&connection, handover),
+        Ok(Err(ProbeFailed)) | Err(_) => connection.lock().session.abandon_probe(),
+    }
+}
+
+fn take_over(connection: &Connection, handover: Handover) {
+    let mut state = connection.lock();
+    if state.session.complete_upgrade().is_err() {
+        return;
+    }
+    if let Link::Polling(polling) = &mut state.link {
+        polling.handover = Some(Box::new(handover));
+        polling.release_poll();
+    }
+    state.wake_task();
+    drop(state);
+    connection.core().counters.upgraded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+}
+
+struct Probe<'a> {
+    connection: &'a Connection,
+    decoder: Decoder,
+    stream: WebSocketStream,
+}
+
+/// What the probing client said.
+enum Said {
+    Probe,
+    Upgrade,
+}
+
+impl Probe<'_> {
+    async fn run(mut self, read: Bytes) -> Result<Handover, ProbeFailed> {
+        let mut buffer = read.to_vec();
+        let Said::Probe = self.next(&mut buffer).await? else { return Err(ProbeFailed) };
+        let mut answer = Vec::new();
+        websocket::put_frame(&mut answer, Opcode::Text, b"3probe");
+        self.stream.write_all(&answer).await.map_err(|_| ProbeFailed)?;
+
+        let mut noops = interval(NOOP_INTERVAL);
+        noops.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let connection = self.connection;
+        let answer_polls = async {
+            loop {
+                noops.tick().await;
+                let mut state = connection.lock();
+                if let Link::Polling(polling) = &mut state.link
+                    && polling.has_poll()
+                {
+                    polling.release_poll();
+                }
+            }
+        };
+        let said = tokio::select! {
+            said = self.next(&mut buffer) => said?,
+            () = answer_polls => return Err(ProbeFailed),
+        };
+        match said {
+            Said::Upgrade => {
+                let leftover = (!buffer.is_empty()).then(|| buffer.into_boxed_slice());
+                Ok(Handover { stream: self.stream, decoder: self.decoder, leftover })
+            }
+            Said::Probe => Err(ProbeFailed),
+        }
+    }
+
+    /// The next packet; `buffer` holds what was read and is not decoded yet. Only ever raced against the end of the whole probe.
+    async fn next(&mut self, buffer: &mut Vec<u8>) -> Result<Said, ProbeFailed> {
+        let limits = websocket::Limits { message_bytes_max: PROBE_BUFFER_BYTES, fragments_max: 16 };
+        loop {
+            while !buffer.is_empty() {
+                let mut pong = Vec::new();
+                let (taken, said) = match self.decoder.decode(buffer, &limits) {
+                    Err(error) => {
+                        websocket::put_close(&mut pong, error.close_code(), "");
+                        let _ = self.stream.write_all(&pong).await;
+                        return Err(ProbeFailed);
+                    }
+                    Ok((taken, None)) => (taken, None),
+                    Ok((taken, Some(message))) => (taken, interpret(&message, &mut pong)?),
+                };
+                buffer.drain(..taken);
+                if !pong.is_empty() {
+                    self.stream.write_all(&pong).await.map_err(|_| ProbeFailed)?;
+                }
+                if let Some(said) = said {
+                    return Ok(said);
+                }
+            }
+            let mut chunk = [0; 512];
+            match self.stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return Err(ProbeFailed),
+                Ok(read) => buffer.extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+}
+
+fn interpret(message: &Message<'_>, pong: &mut Vec<u8>) -> Result<Option<Said>, ProbeFailed> {
+    match message {
+        Message::Text(text) => match decode_packet(text) {
+            Ok(Packet::Ping("probe")) => Ok(Some(Said::Probe)),
+            Ok(Packet::Upgrade) => Ok(Some(Said::Upgrade)),
+            Ok(
+                Packet::Open(_)
+                | Packet::Close
+                | Packet::Ping(_)
+                | Packet::Pong(_)
+                | Packet::Message(_)
+                | Packet::Noop,
+            )
+            | Err(_) => Err(ProbeFailed),
+        },
+        Message::Ping(data) => {
+            websocket::put_frame(pong, Opcode::Pong, data);
+            Ok(None)
+        }
+        Message::Pong(_) => Ok(None),
+        Message::Binary(_) | Message::Close(_) => Err(ProbeFailed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    const GOOD: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        let mut headers = headers(&GOOD);
+        headers.insert(name, HeaderValue::from_static(value));
+        headers
+    }
+
+    #[test]
+    fn the_handshake_of_the_rfc_is_answered() {
+        assert!(is_upgrade(&headers(&GOOD)));
+        let accept = check(&Method::GET, &headers(&GOOD)).unwrap();
+        assert_eq!(accept.key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn broken_handshakes_are_refused() {
+        assert_eq!(check(&Method::POST, &headers(&GOOD)), Err(Refusal::Malformed));
+        for (name, value, refusal) in [
+            ("upgrade", "h2c", Refusal::Malformed),
+            ("sec-websocket-version", "8", Refusal::Version),
+            ("sec-websocket-key", "", Refusal::Malformed),
+            ("sec-websocket-key", "short", Refusal::Malformed),
+        ] {
+            assert_eq!(check(&Method::GET, &with(name, value)), Err(refusal), "{name}: {value}");
+        }
+        assert!(!is_upgrade(&with("connection", "keep-alive")));
+    }
+}

@@ -1,0 +1,136 @@
+//! Which session, transport and kind of request is meant: the checks of a request, in the reference server's order.
+
+use std::sync::Arc;
+
+use http::header::ORIGIN;
+use http::request::Parts;
+use http::{HeaderMap, Method};
+
+use crate::config::EngineConfig;
+use crate::connection::{Connection, TransportKind};
+use crate::refusal::Refused;
+use crate::request::query_pairs;
+use crate::table::SessionTable;
+
+/// What a request is for, as far as it could be told without opening anything.
+pub(crate) enum Verified {
+    /// A request of an open session.
+    Session { connection: Arc<Connection>, transport: TransportKind },
+    /// A handshake.
+    Handshake,
+}
+
+/// The query's parameters that the protocol knows. A repeated one is nobody's valid value.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    transport: Option<String>,
+    sid: Option<String>,
+    version: Option<String>,
+}
+
+impl Query {
+    fn parse(query: &str) -> Self {
+        let mut found = Self::default();
+        for (name, value) in query_pairs(query) {
+            let parameter = match name.as_str() {
+                "transport" => &mut found.transport,
+                "sid" => &mut found.sid,
+                "EIO" => &mut found.version,
+                _ => continue,
+            };
+            *parameter = Some(match parameter.take() {
+                Some(first) => format!("{first},{value}"),
+                None => value,
+            });
+        }
+        found
+    }
+}
+
+pub(crate) fn verify(
+    parts: &Parts,
+    is_upgrade: bool,
+    config: &EngineConfig,
+    sessions: &SessionTable,
+) -> Result<Verified, Refused> {
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let transport = match query.transport.as_deref() {
+        Some("polling") if config.polling => TransportKind::Polling,
+        Some("websocket") if config.websocket => TransportKind::WebSocket,
+        Some(_) | None => return Err(Refused::UnknownTransport),
+    };
+    if has_odd_origin(&parts.headers) {
+        return Err(Refused::BadRequest);
+    }
+    if let Some(sid) = query.sid.filter(|sid| !sid.is_empty()) {
+        let connection = sid.parse().ok().and_then(|id| sessions.find(id)).ok_or(Refused::UnknownSession)?;
+        if !is_upgrade && connection.transport() != transport {
+            return Err(Refused::BadRequest);
+        }
+        return Ok(Verified::Session { connection, transport });
+    }
+    if parts.method != Method::GET {
+        return Err(Refused::BadHandshakeMethod);
+    }
+    if (transport == TransportKind::WebSocket) != is_upgrade {
+        return Err(Refused::BadRequest);
+    }
+    if let Some(cors) = &config.cors
+        && !cors.allows(&parts.headers)
+    {
+        return Err(Refused::Forbidden("Forbidden".to_owned()));
+    }
+    if query.version.as_deref() != Some("4") {
+        return Err(Refused::UnsupportedProtocolVersion);
+    }
+    Ok(Verified::Handshake)
+}
+
+/// Whether the origin has characters that no header may have.
+fn has_odd_origin(headers: &HeaderMap) -> bool {
+    headers.get(ORIGIN).is_some_and(|origin| origin.to_str().is_err())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(method: Method, query: &str, is_upgrade: bool) -> Option<Refused> {
+        let uri = format!("/socket.io/?{query}");
+        let request = http::Request::builder().method(method).uri(uri).body(()).unwrap();
+        let parts = request.into_parts().0;
+        verify(&parts, is_upgrade, &EngineConfig::default(), &SessionTable::default()).err()
+    }
+
+    #[test]
+    fn transports_ids_and_versions_of_any_form_are_refused_by_the_table_cve_2023_31125() {
+        for (query, expected) in [
+            ("", Refused::UnknownTransport),
+            ("EIO=4", Refused::UnknownTransport),
+            ("EIO=4&transport=", Refused::UnknownTransport),
+            ("EIO=4&transport=tobi", Refused::UnknownTransport),
+            ("EIO=4&transport=__proto__", Refused::UnknownTransport),
+            ("EIO=4&transport=constructor", Refused::UnknownTransport),
+            ("EIO=4&transport=webtransport", Refused::UnknownTransport),
+            ("EIO=4&transport=polling&transport=polling", Refused::UnknownTransport),
+            ("EIO=4&transport[]=polling", Refused::UnknownTransport),
+            ("EIO=4&transport=polling&sid=nobody", Refused::UnknownSession),
+            ("EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA", Refused::UnknownSession),
+            ("EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA&sid=b", Refused::UnknownSession),
+            ("EIO=4&transport=polling&sid=__proto__", Refused::UnknownSession),
+            ("EIO=4&transport=websocket", Refused::BadRequest),
+            ("transport=polling", Refused::UnsupportedProtocolVersion),
+            ("EIO=0&transport=polling", Refused::UnsupportedProtocolVersion),
+            ("EIO=3&transport=polling", Refused::UnsupportedProtocolVersion),
+            ("EIO=99&transport=polling", Refused::UnsupportedProtocolVersion),
+            ("EIO=abc&transport=polling", Refused::UnsupportedProtocolVersion),
+            ("EIO=4&EIO=4&transport=polling", Refused::UnsupportedProtocolVersion),
+        ] {
+            assert_eq!(check(Method::GET, query, false), Some(expected), "{query}");
+        }
+        assert_eq!(check(Method::GET, "EIO=4&transport=polling", false), None);
+        assert_eq!(check(Method::GET, "EIO=4&transport=websocket", true), None);
+        assert_eq!(check(Method::POST, "EIO=4&transport=polling", false), Some(Refused::BadHandshakeMethod));
+        assert_eq!(check(Method::GET, "EIO=4&transport=polling", true), Some(Refused::BadRequest));
+    }
+}

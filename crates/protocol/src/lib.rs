@@ -1,0 +1,13 @@
+//! Bytes to packets, and the rules of one connection.
+//!
+//! Nothing in this crate reads a clock, touches a socket or knows about tasks: bytes, time and randomness come in as
+//! arguments, effects go out as values.
+
+mod close_reason;
+pub mod engine;
+pub mod id;
+pub mod socket;
+pub mod websocket;
+
+pub use close_reason::CloseReason;
+pub use id::{SessionId, SocketId};

@@ -1,0 +1,532 @@
+//! Msgpack to JSON text and attachments, bounded and without trust.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use bytes::Bytes;
+
+use super::{Limits, timestamp};
+use crate::socket::Arguments;
+
+/// Why bytes cannot be read as msgpack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A value announces more than there is.
+    #[error("msgpack ends in the middle of a value")]
+    Truncated,
+    /// Another kind of value stands where `expected` has to be.
+    #[error("msgpack has something else where {expected} is expected")]
+    Unexpected {
+        /// What the reader looked for.
+        expected: &'static str,
+    },
+    /// More arrays and maps inside each other than allowed.
+    #[error("msgpack is nested deeper than {limit}")]
+    TooDeep {
+        /// [`Limits::depth_max`].
+        limit: usize,
+    },
+    /// As JSON the value is too long.
+    #[error("value is over the limit of {limit} bytes of JSON")]
+    TooLarge {
+        /// [`Limits::bytes_max`].
+        limit: usize,
+    },
+    /// More binary values than allowed.
+    #[error("message has more than {limit} binary values")]
+    TooManyAttachments {
+        /// [`Limits::attachments_max`].
+        limit: usize,
+    },
+    /// A map that a client would take for a placeholder, next to real binary values. Clients close the connection over such a message.
+    #[error("message has a map that looks like a placeholder")]
+    ForgedPlaceholder,
+}
+
+/// Reads msgpack from the front of a slice. After an error its position means nothing.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What has not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Reads the header of an array: how many items follow. Never more than there are bytes.
+    pub fn array_len(&mut self) -> Result<usize, DecodeError> {
+        match self.head()? {
+            Head::Array(count) => Ok(count),
+            head => Err(head.unexpected("an array")),
+        }
+    }
+
+    /// Reads the header of a map: how many pairs follow. Never more than there are bytes.
+    pub fn map_len(&mut self) -> Result<usize, DecodeError> {
+        match self.head()? {
+            Head::Map(count) => Ok(count),
+            head => Err(head.unexpected("a map")),
+        }
+    }
+
+    /// Reads a text. What is no UTF-8 in it becomes U+FFFD.
+    pub fn text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        match self.head()? {
+            Head::Text(text) => Ok(String::from_utf8_lossy(text)),
+            head => Err(head.unexpected("a text")),
+        }
+    }
+
+    /// Reads a text, or a number or truth value as the text that JavaScript makes of it when it is used as a name.
+    pub fn name(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        match self.head()? {
+            Head::Text(text) => Ok(String::from_utf8_lossy(text)),
+            Head::Number(number) => {
+                let mut text = Vec::new();
+                number.put(&mut text);
+                Ok(Cow::Owned(String::from_utf8_lossy(&text).into_owned()))
+            }
+            Head::Nil => Ok(Cow::Borrowed("null")),
+            Head::Bool(true) => Ok(Cow::Borrowed("true")),
+            Head::Bool(false) => Ok(Cow::Borrowed("false")),
+            head @ (Head::Bin(_) | Head::Extension(..) | Head::Array(_) | Head::Map(_)) => Err(head.unexpected("a name")),
+        }
+    }
+
+    /// Reads a number of any form.
+    pub fn number(&mut self) -> Result<f64, DecodeError> {
+        match self.head()? {
+            Head::Number(Number::Unsigned(number)) => Ok(number as f64),
+            Head::Number(Number::Signed(number)) => Ok(number as f64),
+            Head::Number(Number::Float(number)) => Ok(number),
+            head => Err(head.unexpected("a number")),
+        }
+    }
+
+    /// Reads any value as a truth value: whether it is `true`.
+    pub fn is_true(&mut self) -> Result<bool, DecodeError> {
+        let is_true = self.rest.first() == Some(&0xc3);
+        self.skip()?;
+        Ok(is_true)
+    }
+
+    /// Passes over nil when it comes next; whether it did.
+    pub fn skip_nil(&mut self) -> bool {
+        let rest = self.rest.strip_prefix(&[0xc0]);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    /// Passes over one value, however deep it is, without recursion.
+    pub fn skip(&mut self) -> Result<(), DecodeError> {
+        let mut values = 1_usize;
+        while values > 0 {
+            values -= 1;
+            let inside = match self.head()? {
+                Head::Array(count) => count,
+                Head::Map(count) => count * 2,
+                Head::Nil | Head::Bool(_) | Head::Number(_) | Head::Text(_) | Head::Bin(_) | Head::Extension(..) => 0,
+            };
+            values = values.saturating_add(inside);
+        }
+        Ok(())
+    }
+
+    /// Reads an array as arguments: binary values become attachments.
+    pub fn arguments(&mut self, limits: &Limits) -> Result<Arguments, DecodeError> {
+        self.clone().array_len()?;
+        let mut json = Json::new(self, limits);
+        json.value(0)?;
+        json.finish()
+    }
+
+    /// Reads any one value as arguments with that value alone.
+    pub fn value(&mut self, limits: &Limits) -> Result<Arguments, DecodeError> {
+        let mut json = Json::new(self, limits);
+        json.out.push(b'[');
+        json.value(0)?;
+        json.out.push(b']');
+        json.finish()
+    }
+
+    /// Reads the next value, or the header of one that has others inside.
+    fn head(&mut self) -> Result<Head<'a>, DecodeError> {
+        let [first] = self.fixed()?;
+        Ok(match first {
+            0x00..=0x7f => Head::Number(Number::Unsigned(u64::from(first))),
+            0x80..=0x8f => Head::Map(self.checked(usize::from(first & 0x0f))?),
+            0x90..=0x9f => Head::Array(self.checked(usize::from(first & 0x0f))?),
+            0xa0..=0xbf => Head::Text(self.take(usize::from(first & 0x1f))?),
+            // 0xc1 is the one byte that msgpack leaves undefined.
+            0xc0 | 0xc1 => Head::Nil,
+            0xc2 => Head::Bool(false),
+            0xc3 => Head::Bool(true),
+            0xc4 => Head::Bin(self.sized(1)?),
+            0xc5 => Head::Bin(self.sized(2)?),
+            0xc6 => Head::Bin(self.sized(4)?),
+            0xc7 => self.length(1).and_then(|length| self.extension(length))?,
+            0xc8 => self.length(2).and_then(|length| self.extension(length))?,
+            0xc9 => self.length(4).and_then(|length| self.extension(length))?,
+            0xca => Head::Number(Number::Float(f64::from(f32::from_be_bytes(self.fixed()?)))),
+            0xcb => Head::Number(Number::Float(f64::from_be_bytes(self.fixed()?))),
+            0xcc => Head::Number(Number::Unsigned(u64::from(u8::from_be_bytes(self.fixed()?)))),
+            0xcd => Head::Number(Number::Unsigned(u64::from(u16::from_be_bytes(self.fixed()?)))),
+            0xce => Head::Number(Number::Unsigned(u64::from(u32::from_be_bytes(self.fixed()?)))),
+            0xcf => Head::Number(Number::Unsigned(u64::from_be_bytes(self.fixed()?))),
+            0xd0 => Head::Number(Number::Signed(i64::from(i8::from_be_bytes(self.fixed()?)))),
+            0xd1 => Head::Number(Number::Signed(i64::from(i16::from_be_bytes(self.fixed()?)))),
+            0xd2 => Head::Number(Number::Signed(i64::from(i32::from_be_bytes(self.fixed()?)))),
+            0xd3 => Head::Number(Number::Signed(i64::from_be_bytes(self.fixed()?))),
+            0xd4..=0xd8 => self.extension(1 << (first - 0xd4))?,
+            0xd9 => Head::Text(self.sized(1)?),
+            0xda => Head::Text(self.sized(2)?),
+            0xdb => Head::Text(self.sized(4)?),
+            0xdc => Head::Array(self.length(2).and_then(|count| self.checked(count))?),
+            0xdd => Head::Array(self.length(4).and_then(|count| self.checked(count))?),
+            0xde => Head::Map(self.length(2).and_then(|count| self.checked(count))?),
+            0xdf => Head::Map(self.length(4).and_then(|count| self.checked(count))?),
+            0xe0..=0xff => Head::Number(Number::Signed(i64::from(first as i8))),
+        })
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    /// A big-endian length of `width` bytes.
+    fn length(&mut self, width: usize) -> Result<usize, DecodeError> {
+        Ok(self.take(width)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+    }
+
+    /// What follows a length of `width` bytes.
+    fn sized(&mut self, width: usize) -> Result<&'a [u8], DecodeError> {
+        self.length(width).and_then(|length| self.take(length))
+    }
+
+    /// Every item takes at least a byte, so a count above what is left is a lie.
+    fn checked(&self, count: usize) -> Result<usize, DecodeError> {
+        if count > self.rest.len() { Err(DecodeError::Truncated) } else { Ok(count) }
+    }
+
+    fn extension(&mut self, length: usize) -> Result<Head<'a>, DecodeError> {
+        let kind = i8::from_be_bytes(self.fixed()?);
+        Ok(Head::Extension(kind, self.take(length)?))
+    }
+}
+
+/// A value without others inside, or how many are inside.
+enum Head<'a> {
+    Nil,
+    Bool(bool),
+    Number(Number),
+    Text(&'a [u8]),
+    Bin(&'a [u8]),
+    Extension(i8, &'a [u8]),
+    Array(usize),
+    Map(usize),
+}
+
+impl Head<'_> {
+    fn unexpected(&self, expected: &'static str) -> DecodeError {
+        DecodeError::Unexpected { expected }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Number {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+}
+
+impl Number {
+    /// Writes the number so that `JSON.parse` reads the same one; what JSON cannot say is null, as `JSON.stringify` has it.
+    fn put(self, out: &mut Vec<u8>) {
+        const SAFE_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+        match self {
+            Self::Unsigned(number) => write!(out, "{number}"),
+            Self::Signed(number) => write!(out, "{number}"),
+            Self::Float(number) if number.trunc() == number && number.abs() <= SAFE_INTEGER_MAX => write!(out, "{number}"),
+            Self::Float(number) => match serde_json::Number::from_f64(number) {
+                Some(number) => write!(out, "{number}"),
+                None => write!(out, "null"),
+            },
+        }
+        .expect("writing to memory does not fail");
+    }
+}
+
+struct Json<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    limits: &'r Limits,
+    out: Vec<u8>,
+    attachments: Vec<Bytes>,
+    /// Whether a map says `"_placeholder": true`.
+    placeholder_seen: bool,
+}
+
+impl<'r, 'a> Json<'r, 'a> {
+    fn new(reader: &'r mut Reader<'a>, limits: &'r Limits) -> Self {
+        let capacity = (reader.rest.len() + 16).min(limits.bytes_max);
+        Self { reader, limits, out: Vec::with_capacity(capacity), attachments: Vec::new(), placeholder_seen: false }
+    }
+
+    fn finish(self) -> Result<Arguments, DecodeError> {
+        if self.placeholder_seen && !self.attachments.is_empty() {
+            return Err(DecodeError::ForgedPlaceholder);
+        }
+        Ok(Arguments::from_validated(Bytes::from(self.out), self.attachments))
+    }
+
+    fn value(&mut self, depth: usize) -> Result<(), DecodeError> {
+        match self.reader.head()? {
+            Head::Nil => self.out.extend_from_slice(b"null"),
+            Head::Bool(true) => self.out.extend_from_slice(b"true"),
+            Head::Bool(false) => self.out.extend_from_slice(b"false"),
+            Head::Number(number) => number.put(&mut self.out),
+            Head::Text(text) => put_json_text(&mut self.out, &String::from_utf8_lossy(text)),
+            Head::Bin(bytes) => self.attachment(bytes)?,
+            Head::Extension(kind, payload) => self.extension(kind, payload)?,
+            Head::Array(count) => self.array(count, depth)?,
+            Head::Map(count) => self.map(count, depth)?,
+        }
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<(), DecodeError> {
+        if self.out.len() > self.limits.bytes_max {
+            return Err(DecodeError::TooLarge { limit: self.limits.bytes_max });
+        }
+        Ok(())
+    }
+
+    fn enter(&self, depth: usize) -> Result<usize, DecodeError> {
+        if depth >= self.limits.depth_max {
+            return Err(DecodeError::TooDeep { limit: self.limits.depth_max });
+        }
+        Ok(depth + 1)
+    }
+
+    fn array(&mut self, count: usize, depth: usize) -> Result<(), DecodeError> {
+        let depth = self.enter(depth)?;
+        self.out.push(b'[');
+        for index in 0..count {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            self.value(depth)?;
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn map(&mut self, count: usize, depth: usize) -> Result<(), DecodeError> {
+        let depth = self.enter(depth)?;
+        self.out.push(b'{');
+        for index in 0..count {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            let key = self.key()?;
+            put_json_text(&mut self.out, &key);
+            self.out.push(b':');
+            self.placeholder_seen |= key == "_placeholder" && self.reader.rest.first() == Some(&0xc3);
+            self.value(depth)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// The property name that JavaScript makes of a key.
+    fn key(&mut self) -> Result<Cow<'a, str>, DecodeError> {
+        let mut ahead = self.reader.clone();
+        match ahead.name() {
+            Ok(name) => {
+                *self.reader = ahead;
+                Ok(name)
+            }
+            Err(DecodeError::Unexpected { .. }) => self.reader.skip().map(|()| Cow::Borrowed("[object Object]")),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attachment(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        if self.attachments.len() >= self.limits.attachments_max {
+            return Err(DecodeError::TooManyAttachments { limit: self.limits.attachments_max });
+        }
+        write!(self.out, r#"{{"_placeholder":true,"num":{}}}"#, self.attachments.len()).expect("writing to memory does not fail");
+        self.attachments.push(Bytes::copy_from_slice(bytes));
+        Ok(())
+    }
+
+    fn extension(&mut self, kind: i8, payload: &[u8]) -> Result<(), DecodeError> {
+        // Type 0 is what Node's encoder made of undefined (1 byte) and Date (8 bytes) before it wrote timestamps.
+        let date = match (kind, payload) {
+            (-1, payload) if matches!(payload.len(), 4 | 8 | 12) => timestamp::milliseconds(payload),
+            (0, &[_]) => None,
+            (0, &[a, b, c, d, e, f, g, h]) => timestamp::in_range(i128::from(i64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+            (kind, payload) => {
+                // Node's decoder hands out a pair of the type and the bytes.
+                write!(self.out, "[{kind},").expect("writing to memory does not fail");
+                self.attachment(payload)?;
+                self.out.push(b']');
+                return Ok(());
+            }
+        };
+        match date {
+            Some(milliseconds) => timestamp::put_iso(&mut self.out, milliseconds),
+            None => self.out.extend_from_slice(b"null"),
+        }
+        Ok(())
+    }
+}
+
+/// Writes a JSON string, quotes included.
+fn put_json_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut plain = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x08 => b'b',
+            0x0c => b'f',
+            0..0x20 => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[plain..index]);
+        plain = index + 1;
+        if short == 0 {
+            write!(out, "\\u{byte:04x}").expect("writing to memory does not fail");
+        } else {
+            out.extend([b'\\', short]);
+        }
+    }
+    out.extend_from_slice(&text.as_bytes()[plain..]);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], json: &str) {
+        let mut reader = Reader::new(bytes);
+        let arguments = reader.value(&Limits::default()).unwrap_or_else(|error| panic!("{bytes:02x?}: {error}"));
+        assert_eq!(arguments.json(), format!("[{json}]"), "{bytes:02x?}");
+        assert!(reader.rest().is_empty());
+        serde_json::from_str::<serde_json::Value>(arguments.json()).unwrap();
+        let mut skipping = Reader::new(bytes);
+        assert_eq!(skipping.skip(), Ok(()));
+        assert!(skipping.rest().is_empty());
+    }
+
+    #[test]
+    fn values_become_json() {
+        check(&[0xc0], "null");
+        check(&[0xc1], "null");
+        check(&[0xc3], "true");
+        check(&[0x7f], "127");
+        check(&[0xe0], "-32");
+        check(&[0xcf, 255, 255, 255, 255, 255, 255, 255, 255], "18446744073709551615");
+        check(&[0xd3, 128, 0, 0, 0, 0, 0, 0, 0], "-9223372036854775808");
+        check(&[0xca, 0x3f, 0xc0, 0, 0], "1.5");
+        check(b"\xa5a\"\\\n\x01", r#""a\"\\\n\u0001""#);
+        check(b"\xa2\xff\xfe", "\"\u{fffd}\u{fffd}\"");
+        check(b"\x83\x01\x02\xc3\x03\xa1k\x04", r#"{"1":2,"true":3,"k":4}"#);
+        check(b"\x81\x91\x01\x02", r#"{"[object Object]":2}"#);
+    }
+
+    #[test]
+    fn floats_keep_their_value_and_what_json_lacks_is_null() {
+        for number in [0.0, -0.0, 1.0, 0.1, 1e21, 1e300, -1e-300, 5e-324, f64::MAX, 9_007_199_254_740_993.0, 123_456.789] {
+            let mut bytes = vec![0xcb];
+            bytes.extend(f64::to_be_bytes(number));
+            let arguments = Reader::new(&bytes).value(&Limits::default()).unwrap();
+            let text = arguments.json().trim_matches(['[', ']']);
+            assert_eq!(text.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{text}");
+        }
+        for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut bytes = vec![0xcb];
+            bytes.extend(number.to_be_bytes());
+            check(&bytes, "null");
+        }
+    }
+
+    #[test]
+    fn dates_become_the_text_that_json_stringify_gives() {
+        check(&[0xd6, 0xff, 0, 0, 0, 0], r#""1970-01-01T00:00:00.000Z""#);
+        check(&[0xd7, 0xff, 0, 0x3d, 0x09, 0, 0, 0, 0, 0], r#""1970-01-01T00:00:00.001Z""#);
+        check(&[0xc7, 12, 0xff, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255], r#""1969-12-31T23:59:59.000Z""#);
+        check(&[0xd7, 0, 0, 0, 0, 0, 0, 0, 0x03, 0xe8], r#""1970-01-01T00:00:01.000Z""#);
+        check(&[0xd4, 0, 0], "null");
+        check(&[0xd4, 7, 9], r#"[7,{"_placeholder":true,"num":0}]"#);
+    }
+
+    #[test]
+    fn lies_about_lengths_are_refused_before_anything_is_allocated() {
+        for bytes in [
+            b"\xdd\xff\xff\xff\xff".as_slice(),
+            b"\xdf\xff\xff\xff\xff",
+            b"\xdb\xff\xff\xff\xff",
+            b"\xc6\xff\xff\xff\xff",
+            b"\xc9\xff\xff\xff\xff\xff",
+            b"\xdc\xff",
+            b"\x92\x01",
+            b"\xcf\x00",
+            b"",
+        ] {
+            assert_eq!(Reader::new(bytes).value(&Limits::default()), Err(DecodeError::Truncated), "{bytes:02x?}");
+            assert_eq!(Reader::new(bytes).skip(), Err(DecodeError::Truncated), "{bytes:02x?}");
+        }
+        assert_eq!(Reader::new(b"\x80").arguments(&Limits::default()), Err(DecodeError::Unexpected { expected: "an array" }));
+    }
+
+    #[test]
+    fn depth_size_and_attachments_are_limited() {
+        let deep = vec![0x91; 1_000_000];
+        assert_eq!(Reader::new(&deep).value(&Limits::default()), Err(DecodeError::TooDeep { limit: 128 }));
+        let mut deep = deep;
+        deep.push(0xc0);
+        assert_eq!(Reader::new(&deep).skip(), Ok(()));
+        let mut keys = vec![0x81; 1_000_000];
+        keys.push(0xc0);
+        assert!(Reader::new(&keys).value(&Limits::default()).is_err());
+        let limits = Limits { bytes_max: 100, attachments_max: 2, ..Limits::default() };
+        assert_eq!(Reader::new(b"\xd9\x40\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01").value(&limits), Err(DecodeError::TooLarge { limit: 100 }));
+        assert_eq!(Reader::new(b"\x93\xc4\x00\xc4\x00\xc4\x00").value(&limits), Err(DecodeError::TooManyAttachments { limit: 2 }));
+    }
+
+    #[test]
+    fn a_forged_placeholder_is_refused_next_to_real_ones() {
+        let map = b"\x82\xac_placeholder\xc3\xa3num\x05";
+        check(map, r#"{"_placeholder":true,"num":5}"#);
+        let both = [b"\x92\xc4\x01\x00".as_slice(), map].concat();
+        assert_eq!(Reader::new(&both).arguments(&Limits::default()), Err(DecodeError::ForgedPlaceholder));
+    }
+
+    #[test]
+    fn names_are_what_javascript_makes_of_them() {
+        for (bytes, expected) in [(b"\xa1a".as_slice(), "a"), (b"\x05", "5"), (b"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", "1.5"), (b"\xc3", "true")] {
+            assert_eq!(Reader::new(bytes).name().unwrap(), expected);
+        }
+        assert!(Reader::new(b"\x90").name().is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! What waits to be published: bounded, in order, taken in batches.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::resp;
+
+/// Most bytes that go out as one pipeline. What a dying connection takes with it is at most this, or one message.
+const PIPELINE_BYTES_MAX: usize = 256 << 10;
+
+/// A message for Redis.
+pub(crate) struct Message {
+    pub(crate) channel: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+impl Message {
+    fn bytes(&self) -> usize {
+        self.channel.len() + self.payload.len()
+    }
+}
+
+/// The queue between whoever publishes and the one task that writes.
+pub(crate) struct Outbox {
+    messages_max: usize,
+    bytes_max: usize,
+    inner: Mutex<Inner>,
+    filled: Notify,
+    drained: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    in_flight: usize,
+    /// Goes out before everything else, also while the queue is held.
+    probe: Option<Message>,
+    /// Whether messages may go out: only while delivery is proven.
+    open: bool,
+}
+
+/// How many commands a batch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Whether the first command is the probe.
+    pub(crate) probe: bool,
+    /// The others.
+    pub(crate) messages: usize,
+}
+
+impl Outbox {
+    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { messages_max, bytes_max, inner: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+    }
+
+    /// Appends a message and returns how many had to go for it: the oldest ones, or itself when it alone is too much.
+    pub(crate) fn push(&self, message: Message) -> usize {
+        if message.bytes() > self.bytes_max || self.messages_max == 0 {
+            return 1;
+        }
+        let mut inner = self.inner.lock();
+        inner.bytes += message.bytes();
+        inner.messages.push_back(message);
+        let mut dropped = 0;
+        while inner.messages.len() > self.messages_max || inner.bytes > self.bytes_max {
+            let oldest = inner.messages.pop_front().expect("a queue over its limit is not empty");
+            inner.bytes -= oldest.bytes();
+            dropped += 1;
+        }
+        let wake = inner.open;
+        drop(inner);
+        if wake {
+            self.filled.notify_one();
+        }
+        dropped
+    }
+
+    pub(crate) fn push_probe(&self, message: Message) {
+        self.inner.lock().probe = Some(message);
+        self.filled.notify_one();
+    }
+
+    /// Lets messages go out.
+    pub(crate) fn open(&self) {
+        self.inner.lock().open = true;
+        self.filled.notify_one();
+    }
+
+    /// Holds messages back.
+    pub(crate) fn hold(&self) {
+        let mut inner = self.inner.lock();
+        inner.open = false;
+        inner.probe = None;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().messages.len()
+    }
+
+    /// Empties the queue; returns how many were in it.
+    pub(crate) fn clear(&self) -> usize {
+        let mut inner = self.inner.lock();
+        inner.bytes = 0;
+        std::mem::take(&mut inner.messages).len()
+    }
+
+    /// Waits for something to send and writes it to `out` as commands. Cancelling loses nothing.
+    pub(crate) async fn take(&self, out: &mut Vec<u8>) -> Batch {
+        loop {
+            if let Some(batch) = self.try_take(out) {
+                return batch;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn try_take(&self, out: &mut Vec<u8>) -> Option<Batch> {
+        let mut inner = self.inner.lock();
+        let mut batch = Batch { probe: false, messages: 0 };
+        if let Some(probe) = inner.probe.take() {
+            put_publish(out, &probe);
+            batch.probe = true;
+        }
+        while inner.open && (out.len() < PIPELINE_BYTES_MAX) {
+            let Some(message) = inner.messages.pop_front() else { break };
+            inner.bytes -= message.bytes();
+            put_publish(out, &message);
+            batch.messages += 1;
+        }
+        inner.in_flight += batch.messages;
+        (batch.probe || batch.messages > 0).then_some(batch)
+    }
+
+    /// Messages that were taken are on their way no longer: confirmed, refused or lost.
+    pub(crate) fn finish(&self, count: usize) {
+        let mut inner = self.inner.lock();
+        inner.in_flight -= count;
+        if inner.in_flight == 0 && inner.messages.is_empty() {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing is queued or on its way.
+    pub(crate) async fn drain(&self) {
+        loop {
+            let drained = self.drained.notified();
+            {
+                let inner = self.inner.lock();
+                if inner.in_flight == 0 && inner.messages.is_empty() {
+                    return;
+                }
+            }
+            drained.await;
+        }
+    }
+}
+
+fn put_publish(out: &mut Vec<u8>, message: &Message) {
+    resp::put_command(out, &[b"PUBLISH", &message.channel, &message.payload]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload: &'static str) -> Message {
+        Message { channel: Bytes::from_static(b"c"), payload: Bytes::from_static(payload.as_bytes()) }
+    }
+
+    fn taken(outbox: &Outbox) -> (Option<Batch>, String) {
+        let mut out = Vec::new();
+        let batch = outbox.try_take(&mut out);
+        (batch, String::from_utf8(out).unwrap().replace("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$1\r\n", "").replace("\r\n", ""))
+    }
+
+    #[test]
+    fn messages_wait_until_the_queue_is_open_and_keep_their_order() {
+        let outbox = Outbox::new(10, 100);
+        for payload in ["1", "2", "3"] {
+            assert_eq!(outbox.push(message(payload)), 0);
+        }
+        assert_eq!(taken(&outbox), (None, String::new()));
+        outbox.push_probe(message("p"));
+        assert_eq!(taken(&outbox), (Some(Batch { probe: true, messages: 0 }), "p".into()));
+        outbox.open();
+        outbox.push_probe(message("q"));
+        assert_eq!(taken(&outbox), (Some(Batch { probe: true, messages: 3 }), "q123".into()));
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn the_oldest_make_room_in_a_full_queue() {
+        let outbox = Outbox::new(2, 100);
+        assert_eq!(["1", "2", "3"].map(|payload| outbox.push(message(payload))), [0, 0, 1]);
+        outbox.open();
+        assert_eq!(taken(&outbox).1, "23");
+        let outbox = Outbox::new(10, 4);
+        assert_eq!(["1", "2", "3"].map(|payload| outbox.push(message(payload))), [0, 0, 1]);
+        assert_eq!(outbox.push(message("four!")), 1);
+        assert_eq!(outbox.len(), 2);
+    }
+
+    #[test]
+    fn a_batch_ends_at_its_size() {
+        let outbox = Outbox::new(10, 10 << 20);
+        let large = Bytes::from(vec![b'x'; PIPELINE_BYTES_MAX / 2 + 1]);
+        for _ in 0..3 {
+            outbox.push(Message { channel: Bytes::from_static(b"c"), payload: large.clone() });
+        }
+        outbox.open();
+        assert_eq!(outbox.try_take(&mut Vec::new()), Some(Batch { probe: false, messages: 2 }));
+        assert_eq!(outbox.try_take(&mut Vec::new()), Some(Batch { probe: false, messages: 1 }));
+        assert_eq!(outbox.try_take(&mut Vec::new()), None);
+    }
+
+    #[tokio::test]
+    async fn drained_means_confirmed() {
+        let outbox = Outbox::new(10, 100);
+        outbox.drain().await;
+        outbox.push(message("1"));
+        outbox.open();
+        let mut out = Vec::new();
+        assert_eq!(outbox.take(&mut out).await, Batch { probe: false, messages: 1 });
+        {
+            let drain = outbox.drain();
+            tokio::pin!(drain);
+            tokio::select! {
+                biased;
+                () = &mut drain => panic!("drained while a message was on its way"),
+                () = std::future::ready(()) => {}
+            }
+            outbox.finish(1);
+            drain.await;
+        }
+    }
+}

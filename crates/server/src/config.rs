@@ -1,0 +1,720 @@
+//! What the server runs on: complete and checked before a port opens. It comes from [`Written`], and every fault is one line that
+//! names the flag or the variable, never a secret.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use synapse::redis::{RedisParts, RedisSettings};
+
+use crate::log::{LogConfig, LogFormat};
+use crate::relay::Relay;
+use crate::settings::{self, Setting, Value, Written};
+
+/// All that a server needs to know.
+pub(crate) struct Config {
+    /// Address or host name to listen on.
+    pub(crate) host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub(crate) port: u16,
+    /// The Redis that joins this server to others.
+    pub(crate) redis: RedisChoice,
+    /// Foreign pages that may connect.
+    pub(crate) cors: CorsOrigins,
+    /// What goes to the log, and how.
+    pub(crate) log: LogConfig,
+    /// Events that are passed on to other clients.
+    pub(crate) relay: Relay,
+    /// Name of this server; a random one when there is none.
+    pub(crate) server_id: Option<String>,
+    /// Whether `/ready` fails while delivery through Redis is not proven.
+    pub(crate) ready_needs_redis: bool,
+    /// Folder with the official client bundle.
+    pub(crate) client_dir: Option<PathBuf>,
+    /// The protocol's own settings.
+    pub(crate) protocol: ProtocolConfig,
+}
+
+/// Whether there is a Redis.
+pub(crate) enum RedisChoice {
+    /// None: a complete single server. The text says why, for the log.
+    Off(String),
+    /// This one.
+    On(RedisSettings),
+}
+
+/// Origins whose pages may connect, besides the server's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CorsOrigins {
+    /// None is named: browsers let foreign pages use WebSocket only.
+    Unset,
+    /// Any page of the web.
+    Any,
+    /// These; pages of others are refused.
+    List(Vec<String>),
+}
+
+/// Path, heartbeat and sizes that clients are told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProtocolConfig {
+    /// Path of the Socket.IO requests, with a leading and without a trailing slash.
+    pub(crate) path: String,
+    /// Time between two heartbeats.
+    pub(crate) ping_interval: Duration,
+    /// Time a client has for its answer to a heartbeat.
+    pub(crate) ping_timeout: Duration,
+    /// Bytes of the largest message that a client may send.
+    pub(crate) max_http_buffer_size: usize,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {fault}")]
+pub(crate) struct ConfigError {
+    /// The flag or the variable.
+    pub(crate) name: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub(crate) fault: String,
+}
+
+/// Characters of a server id at most: it goes into every log line and page.
+const SERVER_ID_CHARS_MAX: usize = 64;
+/// Characters of a wrong value that an error repeats at most.
+const ECHO_CHARS_MAX: usize = 60;
+/// Longest heartbeat interval and timeout: a day. More is a slip of the unit.
+const HEARTBEAT_MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Shortest heartbeat interval and timeout.
+const HEARTBEAT_MILLIS_MIN: u64 = 10;
+/// Largest message size that can be asked for: 1 GiB, since a message is held in memory as a whole.
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+
+impl Config {
+    /// Checks what was written.
+    pub(crate) fn from_written(written: &Written) -> Result<Self, ConfigError> {
+        Ok(Self {
+            host: read(written, &settings::HOST, host)?.unwrap_or_else(|| "0.0.0.0".to_owned()),
+            port: read(written, &settings::PORT, |text| integer(text, 0, 65_535))?.unwrap_or(3000),
+            redis: redis(written)?,
+            cors: read(written, &settings::CORS_ORIGIN, cors)?.unwrap_or(CorsOrigins::Unset),
+            log: LogConfig {
+                filter: read(written, &settings::LOG_LEVEL, crate::log::check_filter)?
+                    .unwrap_or_else(|| "info".to_owned()),
+                format: read(written, &settings::LOG_FORMAT, log_format)?
+                    .unwrap_or(LogFormat::Text),
+            },
+            relay: read(written, &settings::RELAY, |text| {
+                Relay::parse(text).map_err(|error| error.to_string())
+            })?
+            .unwrap_or_default(),
+            server_id: read(written, &settings::SERVER_ID, server_id)?,
+            ready_needs_redis: read(written, &settings::READY_NEEDS_REDIS, switch)?
+                .unwrap_or(false),
+            client_dir: read(written, &settings::CLIENT_DIR, |text| {
+                Ok(PathBuf::from(text))
+            })?,
+            protocol: ProtocolConfig {
+                path: read(written, &settings::PATH, path)?
+                    .unwrap_or_else(|| "/socket.io".to_owned()),
+                ping_interval: read(written, &settings::PING_INTERVAL, heartbeat)?
+                    .unwrap_or(Duration::from_secs(25)),
+                ping_timeout: read(written, &settings::PING_TIMEOUT, heartbeat)?
+                    .unwrap_or(Duration::from_secs(20)),
+                max_http_buffer_size: read(written, &settings::MAX_HTTP_BUFFER_SIZE, |text| {
+                    integer(text, 1, MESSAGE_BYTES_MAX)
+                })?
+                .unwrap_or(1_000_000),
+            },
+        })
+    }
+}
+
+/// Chooses the Redis: flags before variables, a TLS URL before a URL before single values.
+fn redis(written: &Written) -> Result<RedisChoice, ConfigError> {
+    let tls_url_flag = written.flag(&settings::REDIS_TLS_URL);
+    let host_flag = written.flag(&settings::REDIS_HOST);
+    let url = match tls_url_flag.or(written.flag(&settings::REDIS_URL)) {
+        Some(url) => Some(url),
+        None if host_flag.is_some() => None,
+        None => variable(written, &settings::REDIS_TLS_URL)?
+            .or(variable(written, &settings::REDIS_URL)?),
+    };
+    let single_values = [
+        &settings::REDIS_PORT,
+        &settings::REDIS_USERNAME,
+        &settings::REDIS_PASSWORD,
+        &settings::REDIS_DB,
+        &settings::REDIS_TLS,
+    ];
+    if let Some(url) = url {
+        // A flag is meant for this very start, so one without effect is a mistake rather than a left-over.
+        if let Some(flag) = host_flag.or_else(|| {
+            single_values
+                .iter()
+                .find_map(|setting| written.flag(setting))
+        }) {
+            return Err(ConfigError {
+                name: flag.name,
+                fault: format!("has no effect beside {}: put it into the URL", url.name),
+            });
+        }
+        let settings =
+            RedisSettings::from_url(url.name, url.text).map_err(|error| named(url.name, &error))?;
+        return Ok(RedisChoice::On(settings));
+    }
+    let Some(host) = value(written, &settings::REDIS_HOST)? else {
+        for setting in single_values {
+            let Some(alone) = value(written, setting)? else {
+                continue;
+            };
+            if alone.is_flag {
+                return Err(ConfigError {
+                    name: alone.name,
+                    fault: "needs --redis-host or REDIS_HOST beside it".to_owned(),
+                });
+            }
+            return Ok(RedisChoice::Off(format!(
+                "{} is set, but REDIS_HOST is not",
+                alone.name
+            )));
+        }
+        return Ok(RedisChoice::Off(
+            "neither REDIS_URL nor REDIS_HOST is set".to_owned(),
+        ));
+    };
+    let text = |setting| Ok(value(written, setting)?.map(|value| value.text.to_owned()));
+    let parts = RedisParts {
+        host: host.text.to_owned(),
+        port: read(written, &settings::REDIS_PORT, redis_port)?,
+        username: text(&settings::REDIS_USERNAME)?,
+        password: text(&settings::REDIS_PASSWORD)?,
+        db: read(written, &settings::REDIS_DB, |text| {
+            integer(text, 0, 1_000_000)
+        })?,
+        tls: read(written, &settings::REDIS_TLS, switch)?,
+    };
+    RedisSettings::from_parts(parts)
+        .map(RedisChoice::On)
+        .map_err(|error| named(host.name, &error))
+}
+
+/// An error about Redis settings. Its text begins with the variable, which may have been written as a flag.
+fn named(name: &'static str, error: &synapse::redis::SettingsError) -> ConfigError {
+    let text = error.to_string();
+    let fault = text
+        .strip_prefix(name)
+        .or_else(|| text.strip_prefix(settings::REDIS_HOST.variable));
+    ConfigError {
+        name,
+        fault: fault.unwrap_or(&text).trim_start().to_owned(),
+    }
+}
+
+fn variable<'a>(written: &'a Written, setting: &Setting) -> Result<Option<Value<'a>>, ConfigError> {
+    written.variable(setting).map_err(not_text)
+}
+
+fn value<'a>(written: &'a Written, setting: &Setting) -> Result<Option<Value<'a>>, ConfigError> {
+    written.value(setting).map_err(not_text)
+}
+
+fn not_text(name: &'static str) -> ConfigError {
+    ConfigError {
+        name,
+        fault: "is not UTF-8".to_owned(),
+    }
+}
+
+/// Reads a setting with `parse`, whose error says what would be right.
+fn read<T>(
+    written: &Written,
+    setting: &Setting,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    let Some(value) = value(written, setting)? else {
+        return Ok(None);
+    };
+    parse(value.text.trim())
+        .map(Some)
+        .map_err(|fault| ConfigError {
+            name: value.name,
+            fault,
+        })
+}
+
+/// A wrong value, short and with its control characters escaped.
+fn echo(text: &str) -> String {
+    let text = settings::without_credentials(text);
+    let shown: String = text
+        .chars()
+        .take(ECHO_CHARS_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
+    let more = if text.chars().count() > ECHO_CHARS_MAX {
+        "…"
+    } else {
+        ""
+    };
+    format!("`{shown}{more}`")
+}
+
+fn integer<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
+    let fault = || format!("{} is not a whole number from {min} to {max}", echo(text));
+    // `u64` would also read a plus sign.
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(fault());
+    }
+    let number: u64 = text.parse().map_err(|_| fault())?;
+    if number < min || number > max {
+        return Err(fault());
+    }
+    T::try_from(number).map_err(|_| fault())
+}
+
+fn redis_port(text: &str) -> Result<u16, String> {
+    if text.starts_with("tcp://") {
+        return Err("is a Kubernetes service link rather than a port: set it in the container, or use REDIS_URL".to_owned());
+    }
+    // The value is not repeated: next to a password, a slip can put that one here.
+    integer(text, 1, 65_535).map_err(|_| "is not a port: give a number from 1 to 65535".to_owned())
+}
+
+fn heartbeat(text: &str) -> Result<Duration, String> {
+    integer(text, HEARTBEAT_MILLIS_MIN, HEARTBEAT_MILLIS_MAX)
+        .map(Duration::from_millis)
+        .map_err(|fault| format!("{fault} (milliseconds)"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("{} is neither true nor false", echo(text))),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let is_host = !bare.is_empty()
+        && bare
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte));
+    let has_port = bare.matches(':').count() == 1;
+    if is_host && !has_port {
+        Ok(bare.to_owned())
+    } else {
+        Err(format!(
+            "{} is not an address or a host name without a port",
+            echo(text)
+        ))
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{} is neither text nor json", echo(text))),
+    }
+}
+
+fn server_id(text: &str) -> Result<String, String> {
+    let is_name = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !text.is_empty() && text.len() <= SERVER_ID_CHARS_MAX && is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} is not a name of 1 to {SERVER_ID_CHARS_MAX} letters, digits, dots, dashes and underscores",
+            echo(text)
+        ))
+    }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let bare = text.trim_end_matches('/');
+    let is_plain = bare
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte));
+    if bare.starts_with('/')
+        && is_plain
+        && !bare.contains("//")
+        && !bare.split('/').any(|part| part == "." || part == "..")
+    {
+        Ok(bare.to_owned())
+    } else {
+        Err(format!("{} is not a path such as /socket.io", echo(text)))
+    }
+}
+
+fn cors(text: &str) -> Result<CorsOrigins, String> {
+    if text == "*" {
+        return Ok(CorsOrigins::Any);
+    }
+    text.split(',')
+        .map(|origin| origin_of(origin.trim()))
+        .collect::<Result<_, _>>()
+        .map(CorsOrigins::List)
+}
+
+/// An origin as browsers write it, which is what it is compared with: scheme and host in lower case, no default port.
+fn origin_of(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Err("* stands alone, without other origins".to_owned());
+    }
+    let fault = |hint: &str| {
+        Err(format!(
+            "{} is not an origin such as https://app.example.com{hint}",
+            echo(text)
+        ))
+    };
+    let origin = text.to_ascii_lowercase();
+    let (scheme, authority) = match origin.split_once("://") {
+        Some(parts) => parts,
+        None => return fault(" (the scheme is missing)"),
+    };
+    if authority.contains(['/', '?', '#']) {
+        return fault(" (an origin ends before the path)");
+    }
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_authority = !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    if !is_scheme || !is_authority {
+        return fault("");
+    }
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let authority = if default_port.is_empty() {
+        authority
+    } else {
+        authority.strip_suffix(default_port).unwrap_or(authority)
+    };
+    Ok(format!("{scheme}://{authority}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn config(line: &str) -> Result<Config, ConfigError> {
+        // Words with a dash are flags, the others are `NAME=value` of the environment.
+        let (flags, variables): (Vec<&str>, Vec<&str>) = line
+            .split_whitespace()
+            .partition(|word| word.starts_with('-'));
+        let variables: HashMap<&str, OsString> = variables
+            .iter()
+            .map(|word| word.split_once('=').unwrap())
+            .map(|(name, text)| (name, text.into()))
+            .collect();
+        let arguments = std::iter::once("synapse").chain(flags).map(OsString::from);
+        let (_, written) = Written::read(arguments, |name| variables.get(name).cloned()).unwrap();
+        Config::from_written(&written)
+    }
+
+    fn redis_of(line: &str) -> String {
+        match config(line) {
+            Ok(Config {
+                redis: RedisChoice::On(settings),
+                ..
+            }) => settings.address(),
+            Ok(Config {
+                redis: RedisChoice::Off(reason),
+                ..
+            }) => format!("off: {reason}"),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn without_settings_the_defaults_of_the_help_hold() {
+        let config = config("").unwrap();
+        assert_eq!(
+            (config.host.as_str(), config.port),
+            (settings::HOST.default.unwrap(), 3000)
+        );
+        assert_eq!(config.cors, CorsOrigins::Unset);
+        assert_eq!(config.relay.to_string(), settings::RELAY.default.unwrap());
+        assert_eq!(
+            config.log,
+            LogConfig {
+                filter: "info".to_owned(),
+                format: LogFormat::Text
+            }
+        );
+        assert!(
+            !config.ready_needs_redis && config.server_id.is_none() && config.client_dir.is_none()
+        );
+        let protocol = config.protocol;
+        assert_eq!(Some(protocol.path.as_str()), settings::PATH.default);
+        assert_eq!(
+            Some(protocol.ping_interval.as_millis().to_string().as_str()),
+            settings::PING_INTERVAL.default
+        );
+        assert_eq!(
+            Some(protocol.ping_timeout.as_millis().to_string().as_str()),
+            settings::PING_TIMEOUT.default
+        );
+        assert_eq!(
+            Some(protocol.max_http_buffer_size.to_string().as_str()),
+            settings::MAX_HTTP_BUFFER_SIZE.default
+        );
+    }
+
+    #[test]
+    fn every_fault_is_one_line_that_names_its_place() {
+        for (line, expect) in [
+            (
+                "PORT=abc",
+                "PORT: `abc` is not a whole number from 0 to 65535",
+            ),
+            (
+                "--port=65536",
+                "--port: `65536` is not a whole number from 0 to 65535",
+            ),
+            (
+                "PORT=+80",
+                "PORT: `+80` is not a whole number from 0 to 65535",
+            ),
+            (
+                "HOST=localhost:3000",
+                "HOST: `localhost:3000` is not an address or a host name without a port",
+            ),
+            (
+                "HOST=http://localhost",
+                "HOST: `http://localhost` is not an address or a host name without a port",
+            ),
+            (
+                "LOG_FORMAT=xml",
+                "LOG_FORMAT: `xml` is neither text nor json",
+            ),
+            (
+                "LOG_LEVEL=loud",
+                "LOG_LEVEL: `loud` is not a level: write off, error, warn, info, debug or trace",
+            ),
+            (
+                "SYNAPSE_RELAY=a=b",
+                "SYNAPSE_RELAY: `a=b` sends to `b`: write =everyone or =rooms",
+            ),
+            (
+                "--relay=disconnect",
+                "--relay: `disconnect` is an event that Socket.IO keeps for itself",
+            ),
+            (
+                "SYNAPSE_READY_NEEDS_REDIS=maybe",
+                "SYNAPSE_READY_NEEDS_REDIS: `maybe` is neither true nor false",
+            ),
+            (
+                "SYNAPSE_SERVER_ID=a/b",
+                "SYNAPSE_SERVER_ID: `a/b` is not a name of 1 to 64 letters, digits, dots, dashes and underscores",
+            ),
+            (
+                "SYNAPSE_PATH=socket.io",
+                "SYNAPSE_PATH: `socket.io` is not a path such as /socket.io",
+            ),
+            (
+                "SYNAPSE_PATH=/",
+                "SYNAPSE_PATH: `/` is not a path such as /socket.io",
+            ),
+            (
+                "SYNAPSE_PATH=/a/../b",
+                "SYNAPSE_PATH: `/a/../b` is not a path such as /socket.io",
+            ),
+            (
+                "PING_INTERVAL=0",
+                "PING_INTERVAL: `0` is not a whole number from 10 to 86400000 (milliseconds)",
+            ),
+            (
+                "PING_TIMEOUT=20s",
+                "PING_TIMEOUT: `20s` is not a whole number from 10 to 86400000 (milliseconds)",
+            ),
+            (
+                "MAX_HTTP_BUFFER_SIZE=0",
+                "MAX_HTTP_BUFFER_SIZE: `0` is not a whole number from 1 to 1073741824",
+            ),
+            (
+                "CORS_ORIGIN=app.example.com",
+                "CORS_ORIGIN: `app.example.com` is not an origin such as https://app.example.com (the scheme is missing)",
+            ),
+            (
+                "CORS_ORIGIN=https://a.example/",
+                "CORS_ORIGIN: `https://a.example/` is not an origin such as https://app.example.com (an origin ends before the path)",
+            ),
+            (
+                "CORS_ORIGIN=https://a.example,*",
+                "CORS_ORIGIN: * stands alone, without other origins",
+            ),
+            (
+                "CORS_ORIGIN=https://a.example,",
+                "CORS_ORIGIN: `` is not an origin such as https://app.example.com (the scheme is missing)",
+            ),
+            (
+                "REDIS_HOST=h REDIS_PORT=0",
+                "REDIS_PORT: is not a port: give a number from 1 to 65535",
+            ),
+            (
+                "REDIS_HOST=h REDIS_PORT=tcp://10.0.0.1:6379",
+                "REDIS_PORT: is a Kubernetes service link rather than a port: set it in the container, or use REDIS_URL",
+            ),
+            (
+                "REDIS_HOST=h REDIS_DB=x",
+                "REDIS_DB: `x` is not a whole number from 0 to 1000000",
+            ),
+            (
+                "--redis-db=1 REDIS_URL=redis://h",
+                "--redis-db: has no effect beside REDIS_URL: put it into the URL",
+            ),
+            (
+                "--redis-host=h --redis-url=redis://h",
+                "--redis-host: has no effect beside --redis-url: put it into the URL",
+            ),
+            (
+                "REDIS_URL=http://h",
+                "REDIS_URL: has to start with redis:// or, for TLS, rediss://",
+            ),
+            (
+                "REDIS_HOST=h:1",
+                "REDIS_HOST: has to be a host name only: put the port into REDIS_PORT",
+            ),
+            (
+                "--redis-host=h:1",
+                "--redis-host: has to be a host name only: put the port into REDIS_PORT",
+            ),
+            (
+                "--redis-db=1",
+                "--redis-db: needs --redis-host or REDIS_HOST beside it",
+            ),
+        ] {
+            let error = config(line)
+                .err()
+                .unwrap_or_else(|| panic!("{line} was accepted"))
+                .to_string();
+            assert_eq!(error, expect, "{line}");
+            assert!(!error.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_redis_is_chosen_in_the_order_of_the_help() {
+        for (line, expect) in [
+            ("", "off: neither REDIS_URL nor REDIS_HOST is set"),
+            ("REDIS_URL=", "off: neither REDIS_URL nor REDIS_HOST is set"),
+            (
+                "REDIS_PASSWORD=secret",
+                "off: REDIS_PASSWORD is set, but REDIS_HOST is not",
+            ),
+            ("REDIS_URL=redis://u:p@one:1/2", "one:1"),
+            (
+                "REDIS_URL=redis://one:1 REDIS_TLS_URL=rediss://two:2",
+                "two:2",
+            ),
+            ("REDIS_URL=redis://one:1 REDIS_HOST=three", "one:1"),
+            ("REDIS_HOST=three", "three:6379"),
+            ("REDIS_HOST=three REDIS_PORT=3", "three:3"),
+            (
+                "--redis-url=redis://four:4 REDIS_TLS_URL=rediss://two:2",
+                "four:4",
+            ),
+            (
+                "--redis-host=five REDIS_URL=redis://one:1 REDIS_PORT=5",
+                "five:5",
+            ),
+            ("--redis-host=five --redis-port=6 REDIS_PORT=5", "five:6"),
+        ] {
+            let got = redis_of(line);
+            assert!(
+                got == expect || (!expect.starts_with("off") && got.contains(expect)),
+                "{line}: {got}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_a_secret() {
+        for line in [
+            "REDIS_URL=redis://user:hunter2@",
+            "REDIS_URL=redis://user:hunter2@host:notaport/0",
+            "REDIS_URL=redis://user:hunter2@host:6379/notadb",
+            "REDIS_URL=http://user:hunter2@host",
+            "REDIS_URL=hunter2",
+            "REDIS_TLS_URL=redis://user:hunter2@host:99999",
+            "--redis-url=redis://user:hunter2@host:0",
+            "REDIS_HOST=redis://user:hunter2@host",
+            "REDIS_HOST=user:hunter2@host",
+            "REDIS_HOST=host REDIS_PORT=hunter2",
+            "CORS_ORIGIN=redis://user:hunter2@host",
+            "HOST=redis://user:hunter2@host:1",
+        ] {
+            let Err(error) = config(line) else { continue };
+            assert!(!error.to_string().contains("hunter2"), "{line}: {error}");
+        }
+        assert!(config("REDIS_URL=redis://user:hunter2@host:notaport/0").is_err());
+        assert!(config("REDIS_HOST=redis://user:hunter2@host").is_err());
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        for (text, expect) in [
+            ("https://App.Example.com", "https://app.example.com"),
+            ("https://a.example:443", "https://a.example"),
+            ("http://a.example:80", "http://a.example"),
+            ("http://a.example:8080", "http://a.example:8080"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("capacitor://localhost", "capacitor://localhost"),
+        ] {
+            assert_eq!(
+                cors(text),
+                Ok(CorsOrigins::List(vec![expect.to_owned()])),
+                "{text}"
+            );
+        }
+        assert_eq!(cors("*"), Ok(CorsOrigins::Any));
+        assert_eq!(
+            cors("http://a, http://b"),
+            Ok(CorsOrigins::List(vec![
+                "http://a".to_owned(),
+                "http://b".to_owned()
+            ]))
+        );
+    }
+
+    #[test]
+    fn values_are_taken_over() {
+        let config = config(
+            "PORT=4000 HOST=[::1] LOG_LEVEL=warn LOG_FORMAT=JSON SYNAPSE_RELAY=off SYNAPSE_SERVER_ID=a-1 --ready-needs-redis \
+             SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 --host=::",
+        )
+        .unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("::", 4000));
+        assert_eq!(
+            config.log,
+            LogConfig {
+                filter: "warn".to_owned(),
+                format: LogFormat::Json
+            }
+        );
+        assert_eq!(config.relay, Relay::off());
+        assert_eq!(config.server_id.as_deref(), Some("a-1"));
+        assert!(config.ready_needs_redis);
+        assert_eq!(config.client_dir, Some(PathBuf::from("/srv/client")));
+        let protocol = ProtocolConfig {
+            path: "/rt".to_owned(),
+            ping_interval: Duration::from_millis(300),
+            ping_timeout: Duration::from_millis(200),
+            max_http_buffer_size: 100,
+        };
+        assert_eq!(config.protocol, protocol);
+    }
+}

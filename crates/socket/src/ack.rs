@@ -1,0 +1,108 @@
+//! Answers to events, both ways.
+
+use hashbrown::HashMap;
+use serde::Serialize;
+use synapse_adapter::OnAck;
+use synapse_protocol::socket::{Arguments, DeserializeError, Outgoing, SerializeError};
+use tokio::sync::oneshot;
+
+use std::sync::Arc;
+
+use crate::socket::Socket;
+
+/// Answers an event of a client. Sending without the client waiting does nothing, and so does sending twice for the client: it takes
+/// the first answer.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    socket: Socket,
+    id: Option<u64>,
+}
+
+impl Ack {
+    pub(crate) fn new(socket: Socket, id: Option<u64>) -> Self {
+        Self { socket, id }
+    }
+
+    /// Whether the client waits for an answer.
+    pub fn is_wanted(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Answers. A tuple gives several arguments, `()` none. A value that does not fit into JSON is dropped, which is logged.
+    pub fn send<T: Serialize>(&self, data: T) {
+        if self.id.is_some() {
+            match Arguments::ack(&data) {
+                Ok(arguments) => self.send_arguments(&arguments),
+                Err(error) => tracing::warn!(%error, "failed to answer an event"),
+            }
+        }
+    }
+
+    /// Answers with arguments that are encoded already.
+    pub fn send_arguments(&self, arguments: &Arguments) {
+        if let Some(id) = self.id {
+            self.socket.send(&Outgoing::Ack { namespace: self.socket.namespace_name(), id, arguments });
+        }
+    }
+}
+
+/// Why an answer of a client is missing.
+#[derive(Debug, thiserror::Error)]
+pub enum AckError {
+    /// The time is up. The text is the one that JavaScript users know.
+    #[error("operation has timed out")]
+    TimedOut,
+    /// The socket was disconnected before it answered.
+    #[error("socket has been disconnected")]
+    Disconnected,
+    /// There are as many unanswered events as the limit allows.
+    #[error("{limit} events of the socket are unanswered already")]
+    TooMany {
+        /// The limit in force.
+        limit: usize,
+    },
+    /// The event could not be sent.
+    #[error(transparent)]
+    Serialize(#[from] SerializeError),
+    /// The answer is not of the type that was asked for.
+    #[error("answer does not fit: {0}")]
+    Deserialize(#[from] DeserializeError),
+}
+
+/// Who waits for an answer.
+pub(crate) enum Waiting {
+    /// A caller of `emit_with_ack`.
+    Caller(oneshot::Sender<Arguments>),
+    /// A broadcast, of which this is one of many answers.
+    Broadcast(Arc<OnAck>),
+}
+
+/// The events of one socket that wait for their answers.
+#[derive(Default)]
+pub(crate) struct PendingAcks {
+    waiting: HashMap<u64, Waiting>,
+}
+
+impl PendingAcks {
+    pub(crate) fn insert(&mut self, id: u64, waiting: Waiting, limit: usize) -> Result<(), AckError> {
+        if self.waiting.len() >= limit {
+            return Err(AckError::TooMany { limit });
+        }
+        self.waiting.insert(id, waiting);
+        Ok(())
+    }
+
+    pub(crate) fn take(&mut self, id: u64) -> Option<Waiting> {
+        self.waiting.remove(&id)
+    }
+}
+
+impl Waiting {
+    pub(crate) fn answer(self, arguments: Arguments) {
+        match self {
+            // The caller may have stopped waiting.
+            Self::Caller(caller) => drop(caller.send(arguments)),
+            Self::Broadcast(on_ack) => on_ack(arguments),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Events for many sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use synapse_adapter::{Broadcast, ClusterMessage, Flags, Target, Transport};
+use synapse_protocol::socket::{Arguments, SerializeError};
+
+use crate::namespace::NamespaceInner;
+use crate::rooms::IntoRooms;
+
+/// Whom an event or an operation is for, on all servers of the cluster unless it is [`local`](Self::local). Each call narrows or widens a
+/// copy; nothing happens before the last one.
+#[derive(Clone)]
+#[must_use = "nothing is sent before `emit`"]
+pub struct Broadcaster {
+    namespace: Arc<NamespaceInner>,
+    target: Target,
+    flags: Flags,
+    is_local: bool,
+}
+
+impl Broadcaster {
+    pub(crate) fn new(namespace: Arc<NamespaceInner>) -> Self {
+        Self { namespace, target: Target::default(), flags: Flags::default(), is_local: false }
+    }
+
+    /// Adds the members of rooms. A socket in several of them gets one copy.
+    pub fn to(mut self, rooms: impl IntoRooms) -> Self {
+        for room in rooms.into_rooms() {
+            if !self.target.rooms.contains(&room) {
+                self.target.rooms.push(room);
+            }
+        }
+        self
+    }
+
+    /// Leaves out the members of rooms.
+    pub fn except(mut self, rooms: impl IntoRooms) -> Self {
+        for room in rooms.into_rooms() {
+            if !self.target.except.contains(&room) {
+                self.target.except.push(room);
+            }
+        }
+        self
+    }
+
+    /// Only sockets of this server.
+    pub fn local(mut self) -> Self {
+        self.is_local = true;
+        self
+    }
+
+    /// Drops the event for every client that cannot take it at this instant.
+    pub fn volatile(mut self) -> Self {
+        self.flags.volatile = true;
+        self
+    }
+
+    /// Asks for or against compression, where it is configured.
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.flags.compress = Some(compress);
+        self
+    }
+
+    /// How long other servers wait for answers; travels with the event.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.flags.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends an event: a tuple gives several arguments, `()` none, anything else one.
+    pub fn emit<T: Serialize>(self, event: &str, data: T) -> Result<(), SerializeError> {
+        self.emit_arguments(Arguments::event(event, &data)?);
+        Ok(())
+    }
+
+    /// Sends an event that is encoded already, its name first.
+    pub fn emit_arguments(self, arguments: Arguments) {
+        let broadcast = Broadcast { target: self.target, flags: self.flags, arguments };
+        self.namespace.deliver(&broadcast);
+        if !self.is_local {
+            self.namespace.publish(&ClusterMessage::Broadcast(broadcast));
+        }
+    }
+
+    /// Makes the sockets join rooms.
+    pub fn sockets_join(self, rooms: impl IntoRooms) {
+        let rooms: Vec<Box<str>> = rooms.into_rooms().collect();
+        self.namespace.join_all(&self.target, &rooms);
+        self.publish_unless_local(|target| ClusterMessage::Join { target, rooms });
+    }
+
+    /// Makes the sockets leave rooms.
+    pub fn sockets_leave(self, rooms: impl IntoRooms) {
+        let rooms: Vec<Box<str>> = rooms.into_rooms().collect();
+        self.namespace.leave_all(&self.target, &rooms);
+        self.publish_unless_local(|target| ClusterMessage::Leave { target, rooms });
+    }
+
+    /// Puts the clients out of the namespace; their connections stay.
+    pub fn disconnect_sockets(self) {
+        self.disconnect(Transport::Keep);
+    }
+
+    /// Puts the clients out of all their namespaces and closes their connections.
+    pub fn disconnect_clients(self) {
+        self.disconnect(Transport::Close);
+    }
+
+    fn disconnect(self, transport: Transport) {
+        self.namespace.disconnect_all(&self.target, transport);
+        self.publish_unless_local(|target| ClusterMessage::Disconnect { target, transport });
+    }
+
+    fn publish_unless_local(self, message: impl FnOnce(Target) -> ClusterMessage) {
+        if !self.is_local {
+            self.namespace.publish(&message(self.target));
+        }
+    }
+}
+
+impl std::fmt::Debug for Broadcaster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { namespace, target, flags, is_local } = self;
+        f.debug_struct("Broadcaster")
+            .field("namespace", &namespace.name())
+            .field("target", target)
+            .field("flags", flags)
+            .field("is_local", is_local)
+            .finish()
+    }
+}

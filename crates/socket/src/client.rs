@@ -1,0 +1,252 @@
+//! One client of the server: its session, with its sockets in the namespaces it has joined.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use smallvec::SmallVec;
+use synapse_engine::Connection;
+use synapse_protocol::engine::Message;
+use synapse_protocol::socket::{Arguments, Assembler, Incoming, Outgoing};
+use synapse_protocol::{CloseReason, SocketId};
+
+use crate::ack::Ack;
+use crate::extract::Event;
+use crate::handler::Running;
+use crate::middleware::{BoxedMiddleware, Refusal};
+use crate::server::ServerInner;
+use crate::socket::{Notice, Socket};
+
+/// The application's side of one session. Lives in the session's task.
+pub struct Client {
+    server: Arc<ServerInner>,
+    connection: Arc<Connection>,
+    sockets: SmallVec<[Socket; 1]>,
+    assembler: Assembler,
+    /// Handlers that wait for something.
+    running: Option<Box<FuturesUnordered<Running>>>,
+}
+
+impl Client {
+    pub(crate) fn new(server: Arc<ServerInner>, connection: Arc<Connection>) -> Self {
+        Self { server, connection, sockets: SmallVec::new(), assembler: Assembler::default(), running: None }
+    }
+
+    fn handle(&mut self, incoming: Incoming<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        match incoming {
+            Incoming::Connect { namespace, auth } => self.handle_connect(namespace, auth, cx),
+            Incoming::Disconnect { namespace } => {
+                if let Some(socket) = self.find(namespace) {
+                    socket.end(CloseReason::ClientNamespaceDisconnect, Notice::None);
+                    self.sockets.retain(|socket| !socket.has_ended());
+                }
+                Ok(())
+            }
+            Incoming::Event { namespace, id, arguments } => self.handle_event(namespace, id, &arguments, cx),
+            Incoming::Ack { namespace, id, arguments } => {
+                let socket = self.find(namespace).ok_or(CloseReason::ForcedServerClose)?;
+                if let Some(waiting) = socket.take_ack(id) {
+                    waiting.answer(arguments);
+                }
+                Ok(())
+            }
+            // Only servers refuse.
+            Incoming::ConnectError { .. } => Err(CloseReason::ForcedServerClose),
+        }
+    }
+
+    fn find(&self, namespace: &str) -> Option<&Socket> {
+        self.sockets.iter().find(|socket| socket.namespace_name() == namespace && !socket.has_ended())
+    }
+
+    fn handle_connect(
+        &mut self,
+        name: &str,
+        auth: Option<&str>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), CloseReason> {
+        self.sockets.retain(|socket| !socket.has_ended());
+        if self.find(name).is_some() {
+            return Err(CloseReason::ForcedServerClose);
+        }
+        let Some(namespace) = self.server.find_namespace(name) else {
+            self.refuse(name, &Refusal::new("Invalid namespace"));
+            return Ok(());
+        };
+        if self.sockets.len() >= self.server.limits.namespaces_max {
+            self.refuse(name, &Refusal::new("Too many namespaces"));
+            return Ok(());
+        }
+        let Some(id) = new_socket_id() else { return Err(CloseReason::ForcedServerClose) };
+        let middlewares = namespace.middlewares();
+        let socket = Socket::new(id, namespace, Arc::clone(&self.connection), auth.map(Box::from));
+        self.sockets.push(socket.clone());
+        if middlewares.is_empty() {
+            self.welcome(&socket, cx)
+        } else {
+            self.run(Box::pin(admit(socket, middlewares)), cx)
+        }
+    }
+
+    /// Lets a client in and runs the handlers that wait for it.
+    fn welcome(&mut self, socket: &Socket, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        if socket.begin() {
+            for running in start_connect_handlers(socket) {
+                self.run(running, cx)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, namespace: &str, refusal: &Refusal) {
+        let json = refusal.to_json();
+        let packet = Outgoing::ConnectError { namespace, json: &json };
+        self.connection.send_with(packet.frame_bytes(), |out| packet.put_frames(out));
+    }
+
+    fn handle_event(
+        &mut self,
+        namespace: &str,
+        id: Option<u64>,
+        arguments: &Arguments,
+        cx: &mut Context<'_>,
+    ) -> Result<(), CloseReason> {
+        let socket = self.find(namespace).ok_or(CloseReason::ForcedServerClose)?.clone();
+        if !socket.is_connected() {
+            // An event before the middlewares have let the client in.
+            return Err(CloseReason::ForcedServerClose);
+        }
+        let handlers = socket.handlers(&arguments.event_name());
+        let ack = Ack::new(socket.clone(), id);
+        for handler in handlers {
+            let event = Event { socket: &socket, arguments, ack: &ack };
+            let started = catch_unwind(AssertUnwindSafe(|| handler(&event)));
+            match started {
+                Ok(Some(running)) => self.run(running, cx)?,
+                Ok(None) => (),
+                Err(_) => return Err(panicked()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Polls a handler once, at its event. One that waits for something stays in this task, where the cost of waking it is least.
+    fn run(&mut self, mut running: Running, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
+            Ok(Poll::Ready(())) => Ok(()),
+            Ok(Poll::Pending) => {
+                self.running.get_or_insert_default().push(running);
+                Ok(())
+            }
+            Err(_) => Err(panicked()),
+        }
+    }
+}
+
+/// A handler that panics costs its own client the connection, and nobody else anything.
+fn panicked() -> CloseReason {
+    tracing::error!("a handler panicked; its client is disconnected");
+    CloseReason::ForcedServerClose
+}
+
+/// Asks the middlewares one after the other, then lets the client in or refuses it.
+async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
+    let arguments = Arguments::default();
+    let ack = Ack::new(socket.clone(), None);
+    for middleware in middlewares {
+        let deciding = middleware(&Event { socket: &socket, arguments: &arguments, ack: &ack });
+        let decision = match deciding {
+            Ok(deciding) => deciding.await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = decision {
+            let json = refusal.to_json();
+            socket.send(&Outgoing::ConnectError { namespace: socket.namespace_name(), json: &json });
+            socket.end(CloseReason::ServerNamespaceDisconnect, Notice::None);
+            return;
+        }
+    }
+    if socket.begin() {
+        let handlers: FuturesUnordered<Running> = start_connect_handlers(&socket).into_iter().collect();
+        futures_util::StreamExt::collect::<()>(handlers).await;
+    }
+}
+
+fn start_connect_handlers(socket: &Socket) -> SmallVec<[Running; 1]> {
+    let arguments = Arguments::default();
+    let ack = Ack::new(socket.clone(), None);
+    let event = Event { socket, arguments: &arguments, ack: &ack };
+    socket.namespace().connect_handlers().iter().filter_map(|handler| handler(&event)).collect()
+}
+
+/// An id that cannot be guessed; none when the system has no randomness to give.
+fn new_socket_id() -> Option<SocketId> {
+    let mut random = [0; 15];
+    match getrandom::fill(&mut random) {
+        Ok(()) => Some(SocketId::from_random(random)),
+        Err(error) => {
+            tracing::error!(%error, "failed to draw a socket id");
+            None
+        }
+    }
+}
+
+impl synapse_engine::Client for Client {
+    fn message(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let limits = self.server.limits.packets;
+        // The assembler lends the namespace of a packet, so it is not a part of `self` while the packet is handled.
+        let mut assembler = std::mem::take(&mut self.assembler);
+        let incoming = match &message {
+            Message::Text(text) => assembler.text(text, &limits),
+            Message::Binary(data) => assembler.binary(data, &limits),
+        };
+        let handled = match incoming {
+            Ok(Some(incoming)) => self.handle(incoming, cx),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, "failed to decode a packet");
+                Err(CloseReason::ForcedClose)
+            }
+        };
+        self.assembler = assembler;
+        handled
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        let Some(running) = &mut self.running else { return };
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut **running).poll_next(cx))) {
+                Ok(Poll::Ready(Some(()))) => (),
+                Ok(Poll::Ready(None)) => break,
+                Ok(Poll::Pending) => return,
+                Err(_) => {
+                    self.connection.close(panicked());
+                    return;
+                }
+            }
+        }
+        self.running = None;
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.len() >= self.server.limits.running_handlers_max)
+    }
+
+    fn disconnecting(&mut self) {
+        for socket in &self.sockets {
+            socket.end(CloseReason::ServerNamespaceDisconnect, Notice::Packet);
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        for socket in self.sockets.drain(..) {
+            socket.end(reason, Notice::None);
+        }
+        if let Some(running) = self.running.take() {
+            // Handlers that still wait for something end in a task of their own.
+            self.connection.runtime().spawn(futures_util::StreamExt::collect::<()>(*running));
+        }
+    }
+}

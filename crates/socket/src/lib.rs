@@ -1,0 +1,50 @@
+//! What an application calls: server, namespaces, sockets, events, acks and broadcasts.
+//!
+//! ```no_run
+//! use synapse_socket::{Ack, Data, Server, Socket};
+//!
+//! # async fn example() {
+//! let io = Server::builder().build();
+//! let chat = io.of("/");
+//! chat.on_connect(|socket: Socket| async move {
+//!     let _ = socket.emit("welcome", socket.id().text().as_str());
+//! });
+//! chat.on("say", |socket: Socket, Data(text): Data<String>, ack: Ack| async move {
+//!     let _ = socket.to("lobby").emit("said", &text);
+//!     ack.send("delivered");
+//! });
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod ack;
+mod broadcast;
+mod client;
+mod extract;
+mod handler;
+mod handshake;
+mod local;
+mod middleware;
+mod namespace;
+mod rooms;
+mod server;
+mod socket;
+mod time;
+
+pub use ack::{Ack, AckError};
+pub use broadcast::Broadcaster;
+pub use extract::{Auth, Data, Event, ExtractError, FromEvent};
+pub use handler::Handler;
+pub use handshake::Handshake;
+pub use middleware::{Middleware, Refusal};
+pub use namespace::Namespace;
+pub use rooms::IntoRooms;
+pub use server::{Application, Server, ServerBuilder, SocketLimits};
+pub use socket::Socket;
+pub use synapse_adapter::{JoinError, RoomLimits};
+pub use synapse_engine::{
+    Body, Cors, EngineConfig, EngineService, Limits, Origins, PeerAddr, Stats, Timing, TransportKind, listen, serve,
+};
+pub use synapse_protocol::socket::{Arguments, Binary, DeserializeError, SerializeError};
+pub use synapse_protocol::{CloseReason, SocketId};

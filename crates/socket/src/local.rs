@@ -1,0 +1,73 @@
+//! A namespace as other servers see it.
+
+use std::sync::{Arc, Weak};
+
+use synapse_adapter::{Broadcast, LocalNamespace, OnAck, OnReply, SocketSnapshot, Target, Transport};
+use synapse_protocol::socket::Arguments;
+
+use crate::namespace::NamespaceInner;
+use crate::socket::Socket;
+
+/// Held by the adapter, which the namespace holds: so it does not keep the namespace alive.
+pub(crate) struct Local(pub(crate) Weak<NamespaceInner>);
+
+impl Local {
+    fn with<R>(&self, gone: R, call: impl FnOnce(&Arc<NamespaceInner>) -> R) -> R {
+        match self.0.upgrade() {
+            Some(namespace) => call(&namespace),
+            None => gone,
+        }
+    }
+}
+
+impl LocalNamespace for Local {
+    fn has_room(&self, room: &str) -> bool {
+        self.with(false, |namespace| namespace.rooms().has_room(room))
+    }
+
+    fn broadcast(&self, broadcast: &Broadcast) {
+        self.with((), |namespace| namespace.deliver(broadcast));
+    }
+
+    fn broadcast_with_ack(&self, broadcast: &Broadcast, on_ack: OnAck) -> usize {
+        self.with(0, |namespace| namespace.deliver_with_ack(broadcast, on_ack))
+    }
+
+    fn join(&self, target: &Target, rooms: &[Box<str>]) {
+        self.with((), |namespace| namespace.join_all(target, rooms));
+    }
+
+    fn leave(&self, target: &Target, rooms: &[Box<str>]) {
+        self.with((), |namespace| namespace.leave_all(target, rooms));
+    }
+
+    fn disconnect(&self, target: &Target, transport: Transport) {
+        self.with((), |namespace| namespace.disconnect_all(target, transport));
+    }
+
+    fn sockets(&self, target: &Target) -> Vec<SocketSnapshot> {
+        self.with(Vec::new(), |namespace| namespace.rooms().members(target).iter().map(snapshot).collect())
+    }
+
+    fn rooms(&self) -> Vec<String> {
+        self.with(Vec::new(), |namespace| namespace.rooms().room_names())
+    }
+
+    fn server_side_emit(&self, arguments: Arguments, on_reply: Option<OnReply>) {
+        tracing::debug!(event = %arguments.event_name(), "no listener for a server-side event");
+        if let Some(on_reply) = on_reply {
+            on_reply(Arguments::default());
+        }
+    }
+}
+
+fn snapshot(socket: &Socket) -> SocketSnapshot {
+    let id = socket.id().to_string();
+    let rooms = std::iter::once(id.clone()).chain(socket.rooms().iter().map(|room| room.to_string())).collect();
+    SocketSnapshot {
+        id,
+        handshake: socket.handshake().to_json().to_string(),
+        rooms,
+        data: serde_json::Value::Object(socket.data()).to_string(),
+    }
+}

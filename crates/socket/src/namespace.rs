@@ -1,0 +1,264 @@
+//! A namespace: its sockets, its handlers and its way to the other servers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use serde::Serialize;
+use smallvec::SmallVec;
+use synapse_adapter::{Adapter, Broadcast, ClusterMessage, OnAck, Rooms, Target, Transport};
+use synapse_engine::Batch;
+use synapse_protocol::socket::{Outgoing, SerializeError};
+use synapse_protocol::{CloseReason, SocketId};
+
+use crate::ack::Waiting;
+use crate::broadcast::Broadcaster;
+use crate::handler::{BoxedHandler, Handler};
+use crate::middleware::{BoxedMiddleware, Middleware};
+use crate::rooms::IntoRooms;
+use crate::server::SocketLimits;
+use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler, frames};
+
+/// How long the acks of a broadcast are kept when the asking server did not say.
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A namespace of the server. Cloning it is cheap, and every clone is the same namespace.
+#[derive(Clone)]
+pub struct Namespace(Arc<NamespaceInner>);
+
+pub(crate) struct NamespaceInner {
+    name: Box<str>,
+    limits: SocketLimits,
+    rooms: Rooms<Socket>,
+    handlers: RwLock<Handlers>,
+    adapter: OnceLock<Arc<dyn Adapter>>,
+    ack_ids: AtomicU64,
+}
+
+#[derive(Default)]
+struct Handlers {
+    connect: SmallVec<[BoxedHandler; 1]>,
+    middlewares: Vec<BoxedMiddleware>,
+    events: HashMap<Box<str>, SmallVec<[BoxedHandler; 1]>>,
+    disconnecting: Vec<BoxedDisconnectHandler>,
+    disconnected: Vec<BoxedDisconnectHandler>,
+}
+
+impl Namespace {
+    pub(crate) fn new(inner: Arc<NamespaceInner>) -> Self {
+        Self(inner)
+    }
+
+    /// The name, with its leading slash.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Registers a middleware: clients join only if all of them agree, one after the other in the order of their registration.
+    pub fn use_middleware<P>(&self, middleware: impl Middleware<P>) {
+        self.0.handlers.write().middlewares.push(middleware.into_boxed().0);
+    }
+
+    /// Registers a handler that runs for each client that has joined. It takes the [`Socket`] and whatever else it needs of the handshake.
+    pub fn on_connect<P>(&self, handler: impl Handler<P>) {
+        self.0.handlers.write().connect.push(handler.into_boxed().0);
+    }
+
+    /// Registers a handler of an event, for all sockets of the namespace. It costs nothing per client.
+    pub fn on<P>(&self, event: &str, handler: impl Handler<P>) {
+        self.0.handlers.write().events.entry(event.into()).or_default().push(handler.into_boxed().0);
+    }
+
+    /// Registers a handler that runs for each socket that is about to be disconnected: it still is in its rooms until the handler first
+    /// waits.
+    pub fn on_disconnecting<F, R>(&self, handler: F)
+    where
+        F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.0.handlers.write().disconnecting.push(boxed_disconnect_handler(handler));
+    }
+
+    /// Registers a handler that runs for each socket that has been disconnected.
+    pub fn on_disconnect<F, R>(&self, handler: F)
+    where
+        F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.0.handlers.write().disconnected.push(boxed_disconnect_handler(handler));
+    }
+
+    /// Everyone in the namespace, on all servers.
+    pub fn broadcast(&self) -> Broadcaster {
+        Broadcaster::new(Arc::clone(&self.0))
+    }
+
+    /// The members of rooms.
+    pub fn to(&self, rooms: impl IntoRooms) -> Broadcaster {
+        self.broadcast().to(rooms)
+    }
+
+    /// Everyone but the members of rooms.
+    pub fn except(&self, rooms: impl IntoRooms) -> Broadcaster {
+        self.broadcast().except(rooms)
+    }
+
+    /// Everyone on this server.
+    pub fn local(&self) -> Broadcaster {
+        self.broadcast().local()
+    }
+
+    /// Sends an event to everyone in the namespace, on all servers.
+    pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
+        self.broadcast().emit(event, data)
+    }
+
+    /// The socket with this id, if it is on this server.
+    pub fn socket(&self, id: SocketId) -> Option<Socket> {
+        self.0.rooms.find(id)
+    }
+
+    /// How many sockets are on this server.
+    pub fn socket_count(&self) -> usize {
+        self.0.rooms.len()
+    }
+}
+
+impl std::fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Namespace({})", self.name())
+    }
+}
+
+impl NamespaceInner {
+    pub(crate) fn new(name: &str, limits: SocketLimits) -> Self {
+        Self {
+            name: name.into(),
+            limits,
+            rooms: Rooms::new(limits.rooms),
+            handlers: RwLock::default(),
+            adapter: OnceLock::new(),
+            ack_ids: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn limits(&self) -> &SocketLimits {
+        &self.limits
+    }
+
+    pub(crate) fn rooms(&self) -> &Rooms<Socket> {
+        &self.rooms
+    }
+
+    /// Joins the namespace to the cluster; what came before is not published.
+    pub(crate) fn attach(&self, adapter: Arc<dyn Adapter>) {
+        if self.adapter.set(adapter).is_err() {
+            tracing::error!(namespace = %self.name, "a namespace has been attached twice");
+        }
+    }
+
+    pub(crate) fn detach(&self) {
+        if let Some(adapter) = self.adapter.get() {
+            adapter.close();
+        }
+    }
+
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.ack_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn push_handlers(&self, event: &str, handlers: &mut SmallVec<[BoxedHandler; 2]>) {
+        if let Some(found) = self.handlers.read().events.get(event) {
+            handlers.extend(found.iter().cloned());
+        }
+    }
+
+    pub(crate) fn connect_handlers(&self) -> SmallVec<[BoxedHandler; 1]> {
+        self.handlers.read().connect.clone()
+    }
+
+    pub(crate) fn middlewares(&self) -> Vec<BoxedMiddleware> {
+        self.handlers.read().middlewares.clone()
+    }
+
+    pub(crate) fn disconnecting_handlers(&self) -> Vec<BoxedDisconnectHandler> {
+        self.handlers.read().disconnecting.clone()
+    }
+
+    pub(crate) fn disconnect_handlers(&self) -> Vec<BoxedDisconnectHandler> {
+        self.handlers.read().disconnected.clone()
+    }
+
+    /// Sends to the other servers.
+    pub(crate) fn publish(&self, message: &ClusterMessage) {
+        if let Some(adapter) = self.adapter.get() {
+            adapter.publish(message);
+        }
+    }
+
+    /// Delivers an event to the target's sockets here: encoded once, shared by all of them.
+    pub(crate) fn deliver(&self, broadcast: &Broadcast) {
+        let packet = Outgoing::Event { namespace: &self.name, id: None, arguments: &broadcast.arguments };
+        let frames = frames(&packet);
+        let mut batch = Batch::default();
+        self.rooms.select(&broadcast.target, |socket| {
+            socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
+        });
+    }
+
+    /// Delivers an event to the target's sockets here and hands each answer to `on_ack`. Returns how many were asked.
+    pub(crate) fn deliver_with_ack(&self, broadcast: &Broadcast, on_ack: OnAck) -> usize {
+        let id = self.next_ack_id();
+        let on_ack = Arc::new(on_ack);
+        let packet = Outgoing::Event { namespace: &self.name, id: Some(id), arguments: &broadcast.arguments };
+        let frames = frames(&packet);
+        let mut sockets = self.rooms.members(&broadcast.target);
+        sockets.retain(|socket| socket.wait_for_ack(id, Waiting::Broadcast(Arc::clone(&on_ack))).is_ok());
+        let mut batch = Batch::default();
+        for socket in &sockets {
+            socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
+        }
+        drop(batch);
+        let count = sockets.len();
+        if let Some(first) = sockets.first() {
+            let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT);
+            let runtime = first.connection().runtime().clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(timeout).await;
+                for socket in sockets {
+                    drop(socket.take_ack(id));
+                }
+            });
+        }
+        count
+    }
+
+    pub(crate) fn join_all(&self, target: &Target, rooms: &[Box<str>]) {
+        for socket in self.rooms.members(target) {
+            if let Err(error) = socket.join(rooms) {
+                tracing::debug!(socket = %socket.id(), %error, "failed to join a room");
+            }
+        }
+    }
+
+    pub(crate) fn leave_all(&self, target: &Target, rooms: &[Box<str>]) {
+        for socket in self.rooms.members(target) {
+            socket.leave(rooms);
+        }
+    }
+
+    pub(crate) fn disconnect_all(&self, target: &Target, transport: Transport) {
+        for socket in self.rooms.members(target) {
+            match transport {
+                Transport::Keep => socket.disconnect(),
+                Transport::Close => socket.disconnect_client(),
+            }
+        }
+    }
+}

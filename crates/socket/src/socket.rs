@@ -1,0 +1,382 @@
+//! One client in one namespace.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use smallvec::SmallVec;
+use synapse_adapter::{JoinError, Member, Memberships};
+use synapse_engine::{Batch, Connection, TransportKind};
+use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
+use synapse_protocol::{CloseReason, SocketId};
+use tokio::sync::oneshot;
+
+use crate::ack::{AckError, PendingAcks, Waiting};
+use crate::broadcast::Broadcaster;
+use crate::handler::{BoxedHandler, Handler, Running};
+use crate::handshake::Handshake;
+use crate::namespace::NamespaceInner;
+use crate::rooms::IntoRooms;
+
+/// One client in one namespace. Cloning it is cheap, and every clone is the same socket.
+#[derive(Clone)]
+pub struct Socket(Arc<SocketInner>);
+
+struct SocketInner {
+    id: SocketId,
+    namespace: Arc<NamespaceInner>,
+    connection: Arc<Connection>,
+    auth: Option<Box<str>>,
+    memberships: Memberships<Socket>,
+    stage: AtomicU8,
+    /// What most sockets never need.
+    extra: Mutex<Option<Box<Extra>>>,
+}
+
+#[derive(Default)]
+struct Extra {
+    handlers: HashMap<Box<str>, SmallVec<[BoxedHandler; 1]>>,
+    disconnecting: Vec<BoxedDisconnectHandler>,
+    disconnected: Vec<BoxedDisconnectHandler>,
+    acks: PendingAcks,
+    data: Map<String, Value>,
+}
+
+pub(crate) type BoxedDisconnectHandler = Arc<dyn Fn(Socket, CloseReason) -> Running + Send + Sync>;
+
+/// Middlewares are deciding.
+const CONNECTING: u8 = 0;
+const CONNECTED: u8 = 1;
+const DISCONNECTED: u8 = 2;
+
+impl Member for Socket {
+    fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    fn memberships(&self) -> &Memberships<Self> {
+        &self.0.memberships
+    }
+}
+
+impl Socket {
+    pub(crate) fn new(
+        id: SocketId,
+        namespace: Arc<NamespaceInner>,
+        connection: Arc<Connection>,
+        auth: Option<Box<str>>,
+    ) -> Self {
+        Self(Arc::new(SocketInner {
+            id,
+            namespace,
+            connection,
+            auth,
+            memberships: Memberships::default(),
+            stage: AtomicU8::new(CONNECTING),
+            extra: Mutex::new(None),
+        }))
+    }
+
+    /// The socket's public id, which is also the name of its own room.
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// The name of the namespace, with its leading slash.
+    pub fn namespace_name(&self) -> &str {
+        self.0.namespace.name()
+    }
+
+    /// What the client connected with.
+    pub fn handshake(&self) -> Handshake<'_> {
+        Handshake::new(self.0.connection.request(), self.0.auth.as_deref())
+    }
+
+    /// Whether the client is in the namespace at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.0.stage.load(Ordering::Acquire) == CONNECTED && !self.0.connection.is_closed()
+    }
+
+    /// How the client's packets travel at this moment.
+    pub fn transport(&self) -> TransportKind {
+        self.0.connection.transport()
+    }
+
+    /// Sends an event. A tuple gives several arguments, `()` none, anything else one; [`Binary`](crate::Binary) values become attachments.
+    /// Sent before the socket is connected or after it has gone, it is lost.
+    pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
+        self.emit_arguments(&Arguments::event(event, &data)?);
+        Ok(())
+    }
+
+    /// Sends an event that is encoded already, its name first.
+    pub fn emit_arguments(&self, arguments: &Arguments) {
+        self.send(&Outgoing::Event { namespace: self.namespace_name(), id: None, arguments });
+    }
+
+    /// Sends an event only if it can go out at once: it is dropped while anything else waits to be sent. Returns whether it was taken.
+    pub fn emit_volatile<T: Serialize>(&self, event: &str, data: T) -> Result<bool, SerializeError> {
+        let arguments = Arguments::event(event, &data)?;
+        let packet = Outgoing::Event { namespace: self.namespace_name(), id: None, arguments: &arguments };
+        Ok(self.0.connection.send_volatile(&frames(&packet)))
+    }
+
+    /// Sends an event and waits for the client's answer: a tuple takes all of its arguments, any other type the first. Without a
+    /// `timeout` it waits for as long as the socket is connected.
+    pub async fn emit_with_ack<R: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Option<Duration>,
+    ) -> Result<R, AckError> {
+        let arguments = Arguments::event(event, &data)?;
+        let id = self.0.namespace.next_ack_id();
+        let (sender, answer) = oneshot::channel();
+        self.wait_for_ack(id, Waiting::Caller(sender))?;
+        let _forget = ForgetAck { socket: self, id };
+        self.send(&Outgoing::Event { namespace: self.namespace_name(), id: Some(id), arguments: &arguments });
+        let answer = match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, answer).await.map_err(|_| AckError::TimedOut)?,
+            None => answer.await,
+        };
+        Ok(answer.map_err(|_| AckError::Disconnected)?.get_ack()?)
+    }
+
+    pub(crate) fn wait_for_ack(&self, id: u64, waiting: Waiting) -> Result<(), AckError> {
+        let limit = self.0.namespace.limits().pending_acks_max;
+        let mut extra = self.0.extra.lock();
+        if self.0.stage.load(Ordering::Acquire) == DISCONNECTED {
+            return Err(AckError::Disconnected);
+        }
+        extra.get_or_insert_default().acks.insert(id, waiting, limit)
+    }
+
+    pub(crate) fn take_ack(&self, id: u64) -> Option<Waiting> {
+        self.0.extra.lock().as_mut()?.acks.take(id)
+    }
+
+    /// Registers a handler of this socket alone. One for every socket of the namespace costs nothing per client:
+    /// [`Namespace::on`](crate::Namespace::on).
+    pub fn on<P>(&self, event: &str, handler: impl Handler<P>) {
+        let handler = handler.into_boxed().0;
+        self.with_extra(|extra| extra.handlers.entry(event.into()).or_default().push(handler));
+    }
+
+    /// Registers a handler that runs when the socket is about to be disconnected: it still is in its rooms until the handler first waits.
+    pub fn on_disconnecting<F, R>(&self, handler: F)
+    where
+        F: Fn(Self, CloseReason) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let handler = boxed_disconnect_handler(handler);
+        self.with_extra(|extra| extra.disconnecting.push(handler));
+    }
+
+    /// Registers a handler that runs when the socket has been disconnected.
+    pub fn on_disconnect<F, R>(&self, handler: F)
+    where
+        F: Fn(Self, CloseReason) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let handler = boxed_disconnect_handler(handler);
+        self.with_extra(|extra| extra.disconnected.push(handler));
+    }
+
+    /// Does nothing once the socket has gone: a handler that holds its own socket would keep both for ever.
+    fn with_extra(&self, change: impl FnOnce(&mut Extra)) {
+        let mut extra = self.0.extra.lock();
+        if self.0.stage.load(Ordering::Acquire) != DISCONNECTED {
+            change(extra.get_or_insert_default());
+        }
+    }
+
+    pub(crate) fn handlers(&self, event: &str) -> SmallVec<[BoxedHandler; 2]> {
+        let mut handlers = SmallVec::new();
+        if let Some(extra) = self.0.extra.lock().as_ref()
+            && let Some(own) = extra.handlers.get(event)
+        {
+            handlers.extend(own.iter().cloned());
+        }
+        self.0.namespace.push_handlers(event, &mut handlers);
+        handlers
+    }
+
+    /// Changes what is kept with the socket, which other servers of the cluster see as its `data`.
+    pub fn update_data<R>(&self, change: impl FnOnce(&mut Map<String, Value>) -> R) -> R {
+        change(&mut self.0.extra.lock().get_or_insert_default().data)
+    }
+
+    /// What is kept with the socket.
+    pub fn data(&self) -> Map<String, Value> {
+        self.0.extra.lock().as_ref().map_or_else(Map::new, |extra| extra.data.clone())
+    }
+
+    /// Joins rooms. The first that cannot be joined ends it.
+    pub fn join(&self, rooms: impl IntoRooms) -> Result<(), JoinError> {
+        for room in rooms.into_rooms() {
+            self.0.namespace.rooms().join(self, &room)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves rooms.
+    pub fn leave(&self, rooms: impl IntoRooms) {
+        for room in rooms.into_rooms() {
+            self.0.namespace.rooms().leave(self, &room);
+        }
+    }
+
+    /// The rooms the socket is in, without its own.
+    pub fn rooms(&self) -> Vec<Arc<str>> {
+        self.0.namespace.rooms().rooms_of(self)
+    }
+
+    /// Everyone in the namespace but this socket.
+    pub fn broadcast(&self) -> Broadcaster {
+        Broadcaster::new(Arc::clone(&self.0.namespace)).except(self.0.id)
+    }
+
+    /// The members of rooms, without this socket.
+    pub fn to(&self, rooms: impl IntoRooms) -> Broadcaster {
+        self.broadcast().to(rooms)
+    }
+
+    /// Everyone in the namespace but this socket and the members of rooms.
+    pub fn except(&self, rooms: impl IntoRooms) -> Broadcaster {
+        self.broadcast().except(rooms)
+    }
+
+    /// Puts the client out of the namespace; its connection stays.
+    pub fn disconnect(&self) {
+        self.end(CloseReason::ServerNamespaceDisconnect, Notice::Packet);
+    }
+
+    /// Puts the client out of all its namespaces and closes its connection.
+    pub fn disconnect_client(&self) {
+        self.disconnect();
+        self.0.connection.disconnect(CloseReason::ServerNamespaceDisconnect);
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
+
+    pub(crate) fn namespace(&self) -> &Arc<NamespaceInner> {
+        &self.0.namespace
+    }
+
+    /// Whether it can be forgotten by its client.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.stage.load(Ordering::Acquire) == DISCONNECTED
+    }
+
+    pub(crate) fn send(&self, packet: &Outgoing<'_>) {
+        self.0.connection.send_with(packet.frame_bytes(), |out| packet.put_frames(out));
+    }
+
+    pub(crate) fn send_in_batch(&self, frames: &Bytes, volatile: bool, batch: &mut Batch) {
+        if volatile {
+            batch.send_volatile(&self.0.connection, frames);
+        } else {
+            batch.send(&self.0.connection, frames);
+        }
+    }
+
+    /// The client is let in. Returns false if it has gone meanwhile.
+    pub(crate) fn begin(&self) -> bool {
+        if self.0.stage.compare_exchange(CONNECTING, CONNECTED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
+        }
+        self.0.connection.confirm();
+        let sid = format!(r#"{{"sid":"{}"}}"#, self.0.id.text().as_str());
+        // The session's task writes when it is done with this event, so no client can act on the packet before the socket is in its room.
+        self.send(&Outgoing::Connect { namespace: self.namespace_name(), json: &sid });
+        self.0.namespace.rooms().insert(self.clone())
+    }
+
+    /// The socket ends: its handlers run, its rooms are left, who waits for it is told. Only the first call does anything.
+    pub(crate) fn end(&self, reason: CloseReason, notice: Notice) {
+        let stage = self.0.stage.swap(DISCONNECTED, Ordering::AcqRel);
+        if stage == DISCONNECTED {
+            return;
+        }
+        if notice == Notice::Packet {
+            self.send(&Outgoing::Disconnect { namespace: self.namespace_name() });
+        }
+        let extra = self.0.extra.lock().take().unwrap_or_default();
+        let namespace = &self.0.namespace;
+        if stage == CONNECTED {
+            let run = |handler: &BoxedDisconnectHandler| self.run_detached(|| handler(self.clone(), reason));
+            extra.disconnecting.iter().chain(&namespace.disconnecting_handlers()).for_each(run);
+            namespace.rooms().remove(self);
+            extra.disconnected.iter().chain(&namespace.disconnect_handlers()).for_each(run);
+        } else {
+            namespace.rooms().remove(self);
+        }
+    }
+
+    /// Polls a handler's future once, here and now; what is left of it goes to a task of its own.
+    fn run_detached(&self, start: impl FnOnce() -> Running) {
+        let runtime = self.0.connection.runtime();
+        let _context = runtime.enter();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut running = start();
+            let poll = running.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            (poll, running)
+        }));
+        match outcome {
+            Ok((Poll::Ready(()), _)) => (),
+            Ok((Poll::Pending, running)) => drop(runtime.spawn(running)),
+            Err(_) => tracing::error!(socket = %self.0.id, "a disconnect handler panicked"),
+        }
+    }
+}
+
+/// Whether the client is told that its socket ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    Packet,
+    None,
+}
+
+pub(crate) fn boxed_disconnect_handler<F, R>(handler: F) -> BoxedDisconnectHandler
+where
+    F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    Arc::new(move |socket, reason| Box::pin(handler(socket, reason)))
+}
+
+/// A packet's frames, to be shared.
+pub(crate) fn frames(packet: &Outgoing<'_>) -> Bytes {
+    let mut frames = Vec::with_capacity(packet.frame_bytes());
+    packet.put_frames(&mut frames);
+    frames.into()
+}
+
+/// Stops waiting for an answer when the caller does.
+struct ForgetAck<'a> {
+    socket: &'a Socket,
+    id: u64,
+}
+
+impl Drop for ForgetAck<'_> {
+    fn drop(&mut self) {
+        drop(self.socket.take_ack(self.id));
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Socket({}, {})", self.namespace_name(), self.0.id)
+    }
+}

@@ -1,0 +1,24 @@
+//! Synapse: a Socket.IO server that scales horizontally over Redis.
+//!
+//! Unmodified Socket.IO clients connect to any server of a cluster; an event emitted on one reaches the right clients on all of them. The
+//! cluster may hold Node servers too: the Redis wire is that of the official adapters.
+//!
+//! ```no_run
+//! use synapse::{Ack, Data, Server, Socket};
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let io = Server::builder().build();
+//!     io.of("/").on("say", |socket: Socket, Data(text): Data<String>, ack: Ack| async move {
+//!         let _ = socket.broadcast().emit("said", &text);
+//!         ack.send("delivered");
+//!     });
+//!
+//!     let listener = synapse::listen("127.0.0.1:3000".parse().expect("an address"))?;
+//!     synapse::serve(listener, io.service(), synapse::Limits::default(), std::future::pending()).await
+//! }
+//! ```
+
+pub use synapse_adapter as adapter;
+pub use synapse_redis as redis;
+pub use synapse_socket::*;

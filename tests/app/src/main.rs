@@ -1,0 +1,54 @@
+//! The test application: what official clients, and Node servers in the same cluster, are run against.
+//!
+//! It behaves like `tests/interop/reference-app.mjs`, which is its specification and runs on Node, and it is set by the same variables
+//! of the environment.
+
+mod handlers;
+mod settings;
+mod value;
+
+use std::error::Error;
+
+use synapse_redis::{RedisAdapter, RedisOptions};
+use synapse_socket::{Server, listen, serve};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::Settings;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let settings = Settings::from_environment()?;
+    let limits = settings.engine.limits;
+    let redis = settings
+        .redis
+        .map(|redis| RedisAdapter::start(redis, RedisOptions::default()));
+
+    let mut builder = Server::builder().config(settings.engine);
+    if let Some(redis) = &redis {
+        builder = builder.adapter(redis.clone());
+    }
+    let io = builder.build();
+    for name in ["/", "/custom", "/guarded"] {
+        handlers::register(&io, name);
+    }
+    handlers::guard(&io.of("/guarded"));
+
+    let listener = listen(settings.address)?;
+    if let Some(redis) = &redis {
+        redis.ready().await;
+    }
+    announce(listener.local_addr()?.port());
+
+    let mut terminated = signal(SignalKind::terminate())?;
+    let closed = async {
+        terminated.recv().await;
+        io.close().await;
+    };
+    Ok(serve(listener, io.service(), limits, closed).await?)
+}
+
+/// The tests wait for this line.
+#[expect(clippy::print_stdout, reason = "the line is this program's output")]
+fn announce(port: u16) {
+    println!("listening on {port}");
+}

@@ -1,0 +1,59 @@
+//! What the tests set, all of it by variables of the environment.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use synapse_redis::RedisSettings;
+use synapse_socket::{Cors, EngineConfig, Origins};
+
+pub(crate) struct Settings {
+    pub(crate) address: SocketAddr,
+    pub(crate) engine: EngineConfig,
+    pub(crate) redis: Option<RedisSettings>,
+}
+
+impl Settings {
+    pub(crate) fn from_environment() -> Result<Self, Box<dyn Error>> {
+        let host: IpAddr = variable("HOST")?.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let port: u16 = variable("PORT")?.unwrap_or(0);
+
+        let mut engine = EngineConfig::default();
+        if let Some(milliseconds) = variable("PING_INTERVAL")? {
+            engine.timing.ping_interval = Duration::from_millis(milliseconds);
+        }
+        if let Some(milliseconds) = variable("PING_TIMEOUT")? {
+            engine.timing.ping_timeout = Duration::from_millis(milliseconds);
+        }
+        if let Some(bytes) = variable("MAX_HTTP_BUFFER_SIZE")? {
+            engine.limits.message_bytes_max = bytes;
+        }
+        engine.cors = variable("CORS_ORIGIN")?.map(|origin| Cors {
+            origins: Origins::List(vec![origin]),
+            credentials: true,
+        });
+
+        let url: Option<String> = variable("REDIS_URL")?;
+        let redis = url
+            .map(|url| RedisSettings::from_url("REDIS_URL", &url))
+            .transpose()?;
+        Ok(Self {
+            address: (host, port).into(),
+            engine,
+            redis,
+        })
+    }
+}
+
+/// The value of a variable, if it is set.
+fn variable<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>, Box<dyn Error>> {
+    let Ok(text) = env::var(name) else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|error| format!("{name}: {error}").into())
+}

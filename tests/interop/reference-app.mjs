@@ -1,0 +1,119 @@
+// The test application on Node's socket.io. What it does is the specification of the Rust test application: the tests
+// first run against this one, which proves the tests, and then against the other.
+//
+// Environment: PORT and HOST; REDIS_URL (no adapter without it); PING_INTERVAL, PING_TIMEOUT (milliseconds),
+// MAX_HTTP_BUFFER_SIZE (bytes), CORS_ORIGIN (that origin may send credentials). It prints `listening on <port>` when ready.
+
+import { createServer } from "node:http";
+import { createAdapter } from "@socket.io/redis-adapter";
+import { createClient } from "redis";
+import { Server } from "socket.io";
+
+const { PORT = "0", HOST = "127.0.0.1", REDIS_URL, CORS_ORIGIN } = process.env;
+
+const options = {
+  pingInterval: numberFrom("PING_INTERVAL", 25_000),
+  pingTimeout: numberFrom("PING_TIMEOUT", 20_000),
+  maxHttpBufferSize: numberFrom("MAX_HTTP_BUFFER_SIZE", 1_000_000),
+  // A request with the header `x-refuse` is refused with its value as the message.
+  allowRequest: (request, callback) => {
+    const message = request.headers["x-refuse"];
+    callback(message === undefined ? null : message, message === undefined);
+  },
+};
+if (CORS_ORIGIN) options.cors = { origin: CORS_ORIGIN, credentials: true };
+if (REDIS_URL) options.adapter = await redisAdapter(REDIS_URL);
+
+const http = createServer((_request, response) => response.writeHead(404).end());
+const io = new Server(http, options);
+
+for (const name of ["/", "/custom", "/guarded"]) serve(io.of(name));
+io.of("/guarded").use((socket, next) => {
+  if (socket.handshake.auth.token === "letmein") return next();
+  next(Object.assign(new Error("not authorized"), { data: { code: 401 } }));
+});
+
+http.listen(Number(PORT), HOST, () => console.log(`listening on ${http.address().port}`));
+process.on("SIGTERM", () => {
+  io.close(() => process.exit(0));
+});
+
+function serve(namespace) {
+  // From other servers: what is to be told to the clients here, and a sum to be answered.
+  namespace.on("tell", (...args) => namespace.local.emit("told", ...args));
+  namespace.on("add", (left, right, callback) => callback(left + right));
+
+  namespace.on("connection", (socket) => {
+    socket.emit("auth", socket.handshake.auth);
+
+    socket.on("message", (...args) => socket.emit("message-back", ...args));
+    socket.on("message-with-ack", (...args) => args.pop()(...args));
+
+    socket.on("join", async (rooms, callback) => {
+      await socket.join(rooms);
+      callback([...socket.rooms].sort());
+    });
+    socket.on("leave", async (room, callback) => {
+      await socket.leave(room);
+      callback([...socket.rooms].sort());
+    });
+
+    socket.on("send", (options, event, ...args) => operators(namespace, socket, options).emit(event, ...args));
+
+    socket.on("ask", (event, arg, timeout) => {
+      socket.timeout(timeout).emit(event, arg, (error, response) => {
+        socket.emit("asked", { error: error ? error.message : null, response: response ?? null });
+      });
+    });
+    socket.on("bye", (close) => socket.disconnect(close));
+
+    socket.on("handshake", (callback) => {
+      const { query, auth, address, headers, url, secure, xdomain, issued } = socket.handshake;
+      callback({
+        query,
+        auth,
+        address,
+        hasHeaders: typeof headers.host === "string",
+        url,
+        secure,
+        xdomain,
+        issuedIsNumber: typeof issued === "number",
+      });
+    });
+    socket.on("burst", (count) => {
+      for (let number = 0; number < count; number++) socket.emit("burst", number);
+    });
+    socket.on("sockets", (callback) => callback(namespace.sockets.size));
+
+    let roomsAtDisconnecting = [];
+    socket.on("disconnecting", () => {
+      roomsAtDisconnecting = [...socket.rooms].filter((room) => room !== socket.id).sort();
+    });
+    socket.on("disconnect", (reason) => {
+      io.of("/").emit("gone", namespace.name, socket.id, reason, roomsAtDisconnecting);
+    });
+  });
+}
+
+// `self` chooses where the chain starts: the whole namespace, or everybody but the sender.
+function operators(namespace, socket, { to = [], except = [], local, volatile, self }) {
+  let chain = self ? namespace.to([]) : socket.broadcast;
+  if (to.length > 0) chain = chain.to(to);
+  if (except.length > 0) chain = chain.except(except);
+  if (local) chain = chain.local;
+  if (volatile) chain = chain.volatile;
+  return chain;
+}
+
+async function redisAdapter(url) {
+  const publisher = createClient({ url });
+  const subscriber = publisher.duplicate();
+  // Without a listener a lost connection would end this process; the client reconnects by itself.
+  for (const client of [publisher, subscriber]) client.on("error", () => {});
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  return createAdapter(publisher, subscriber);
+}
+
+function numberFrom(name, fallback) {
+  return process.env[name] === undefined ? fallback : Number(process.env[name]);
+}

@@ -1,0 +1,48 @@
+// The test applications: the Rust one and the Node reference behave the same and are started the same way.
+
+import { join } from "node:path";
+import { startNodeApp } from "./node-server.mjs";
+import { freePort, Process, repository } from "./process.mjs";
+
+/** What the tests run against: TARGETS=node proves the tests, the default is the real thing. */
+export const targets = (process.env.TARGETS ?? "synapse").split(",").map((name) => name.trim());
+
+/**
+ * Starts the test application of a target. Settings: `redis` (a Redis), `pingInterval`, `pingTimeout`,
+ * `maxHttpBufferSize`, `corsOrigin`.
+ */
+export function startApp(target, settings = {}) {
+  switch (target) {
+    case "node":
+      return startNodeApp(settings);
+    case "synapse":
+      return startRustApp(settings);
+    default:
+      throw new Error(`unknown target "${target}" in TARGETS`);
+  }
+}
+
+function startRustApp(settings) {
+  const binary = process.env.SYNAPSE_TEST_APP ?? join(repository, "target/debug/synapse-test-app");
+  return startApplication("synapse", binary, [], settings);
+}
+
+export async function startApplication(kind, command, args, { redis, pingInterval, pingTimeout, maxHttpBufferSize, corsOrigin }) {
+  const port = await freePort();
+  const env = { PORT: String(port), HOST: "127.0.0.1" };
+  if (redis) env.REDIS_URL = redis.url;
+  if (pingInterval) env.PING_INTERVAL = String(pingInterval);
+  if (pingTimeout) env.PING_TIMEOUT = String(pingTimeout);
+  if (maxHttpBufferSize) env.MAX_HTTP_BUFFER_SIZE = String(maxHttpBufferSize);
+  if (corsOrigin) env.CORS_ORIGIN = corsOrigin;
+
+  const child = new Process(command, args, { env });
+  await child.ready(() => child.output.includes(`listening on ${port}`));
+  return {
+    kind,
+    port,
+    url: `http://127.0.0.1:${port}`,
+    process: child,
+    stop: () => child.stop(),
+  };
+}
