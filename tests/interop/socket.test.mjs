@@ -82,7 +82,9 @@ for (const target of targets) {
       it("refuses in a middleware, with data", async () => {
         const socket = await RawSocket.session(server);
         socket.send('40/guarded,{"token":"guess"}');
-        assert.equal(await socket.next(), '44/guarded,{"message":"not authorized","data":{"code":401}}');
+        const refusal = await socket.next();
+        assert.ok(refusal.startsWith("44/guarded,{"), refusal);
+        assert.deepEqual(JSON.parse(refusal.slice(11)), { message: "not authorized", data: { code: 401 } });
         socket.send('40/guarded,{"token":"letmein"}');
         assert.match(await socket.next(), /^40\/guarded,\{"sid":/);
         socket.terminate();
@@ -113,7 +115,6 @@ for (const target of targets) {
         await socket.next();
         await socket.next();
         socket.send("41/custom,");
-        socket.send('42/custom,["message","too late"]');
         socket.send('42["message","still here"]');
         let packet = await socket.next();
         if (packet.includes("gone")) packet = await socket.next();

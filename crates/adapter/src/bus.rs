@@ -26,7 +26,10 @@ impl Bus {
     /// A place on the bus for one server.
     pub fn node(&self) -> Arc<dyn AdapterFactory> {
         let number = self.0.nodes.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Node { number, shared: Arc::clone(&self.0) })
+        Arc::new(Node {
+            number,
+            shared: Arc::clone(&self.0),
+        })
     }
 }
 
@@ -39,8 +42,10 @@ pub fn alone() -> Arc<dyn AdapterFactory> {
 struct Shared {
     nodes: AtomicU64,
     /// Who is attached, by namespace. A list is replaced rather than changed, so that a publisher walks the one it has without a lock.
-    namespaces: RwLock<HashMap<Box<str>, Arc<[Arc<Attachment>]>>>,
+    namespaces: RwLock<HashMap<Box<str>, Attachments>>,
 }
+
+type Attachments = Arc<[Arc<Attachment>]>;
 
 struct Node {
     number: u64,
@@ -49,11 +54,19 @@ struct Node {
 
 impl AdapterFactory for Node {
     fn attach(&self, namespace: &str, local: Arc<dyn LocalNamespace>) -> Arc<dyn Adapter> {
-        let attachment = Arc::new(Attachment { node: self.number, namespace: namespace.into(), open: AtomicBool::new(true), local });
+        let attachment = Arc::new(Attachment {
+            node: self.number,
+            namespace: namespace.into(),
+            open: AtomicBool::new(true),
+            local,
+        });
         let mut namespaces = self.shared.namespaces.write();
         let list = namespaces.entry(namespace.into()).or_default();
         *list = list.iter().chain([&attachment]).cloned().collect();
-        Arc::new(BusAdapter { attachment: Arc::downgrade(&attachment), shared: Arc::clone(&self.shared) })
+        Arc::new(BusAdapter {
+            attachment: Arc::downgrade(&attachment),
+            shared: Arc::clone(&self.shared),
+        })
     }
 }
 
@@ -73,7 +86,9 @@ struct BusAdapter {
 
 impl Adapter for BusAdapter {
     fn publish(&self, message: &ClusterMessage) {
-        let Some(own) = self.attachment.upgrade() else { return };
+        let Some(own) = self.attachment.upgrade() else {
+            return;
+        };
         let list = self.shared.namespaces.read().get(&own.namespace).cloned();
         for other in list.iter().flat_map(|list| list.iter()) {
             // Asked for each, because what was delivered before it may have closed it.
@@ -85,12 +100,24 @@ impl Adapter for BusAdapter {
 
     /// A delivery that another thread has begun may still come to its end.
     fn close(&self) {
-        let Some(own) = self.attachment.upgrade() else { return };
+        let Some(own) = self.attachment.upgrade() else {
+            return;
+        };
         own.open.store(false, Ordering::Release);
         let mut namespaces = self.shared.namespaces.write();
-        let Some(list) = namespaces.get_mut(&own.namespace) else { return };
-        let rest: Arc<[_]> = list.iter().filter(|other| !Arc::ptr_eq(other, &own)).cloned().collect();
-        let before = if rest.is_empty() { namespaces.remove(&own.namespace) } else { Some(std::mem::replace(list, rest)) };
+        let Some(list) = namespaces.get_mut(&own.namespace) else {
+            return;
+        };
+        let rest: Attachments = list
+            .iter()
+            .filter(|other| !Arc::ptr_eq(other, &own))
+            .cloned()
+            .collect();
+        let before = if rest.is_empty() {
+            namespaces.remove(&own.namespace)
+        } else {
+            Some(std::mem::replace(list, rest))
+        };
         // The lists go after the lock, because a namespace may end with them, and its end may be anything.
         drop(namespaces);
         drop(before);
@@ -103,7 +130,9 @@ fn deliver(message: &ClusterMessage, local: &dyn LocalNamespace) {
         ClusterMessage::Join { target, rooms } => local.join(target, rooms),
         ClusterMessage::Leave { target, rooms } => local.leave(target, rooms),
         ClusterMessage::Disconnect { target, transport } => local.disconnect(target, *transport),
-        ClusterMessage::ServerSideEmit(arguments) => local.server_side_emit(arguments.clone(), None),
+        ClusterMessage::ServerSideEmit(arguments) => {
+            local.server_side_emit(arguments.clone(), None)
+        }
     }
 }
 

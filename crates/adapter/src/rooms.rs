@@ -51,7 +51,10 @@ pub struct RoomLimits {
 
 impl Default for RoomLimits {
     fn default() -> Self {
-        Self { rooms_per_socket_max: 1000, room_name_bytes_max: 1024 }
+        Self {
+            rooms_per_socket_max: 1000,
+            room_name_bytes_max: 1024,
+        }
     }
 }
 
@@ -80,11 +83,19 @@ pub enum JoinError {
 impl<M: Member> Rooms<M> {
     /// An empty namespace.
     pub fn new(limits: RoomLimits) -> Self {
-        Self { members: MemberShards::new(), rooms: RoomTable::new(), limits }
+        Self {
+            members: MemberShards::new(),
+            rooms: RoomTable::new(),
+            limits,
+        }
     }
 
     /// The member is in the namespace and in its own room from now on. Returns `false`, and does nothing, for a member that was
     /// removed before: its client may be gone before its connection is accepted. Another member with the same id is removed.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "whoever inserts a member hands it over"
+    )]
     pub fn insert(&self, member: M) -> bool {
         Selecting::forbid();
         loop {
@@ -121,9 +132,15 @@ impl<M: Member> Rooms<M> {
     /// is a name like any other, and [`select`](Self::select) then reaches both the owner and those who joined.
     pub fn join(&self, member: &M, room: &str) -> Result<bool, JoinError> {
         Selecting::forbid();
-        let RoomLimits { rooms_per_socket_max, room_name_bytes_max } = self.limits;
+        let RoomLimits {
+            rooms_per_socket_max,
+            room_name_bytes_max,
+        } = self.limits;
         if room.len() > room_name_bytes_max {
-            return Err(JoinError::NameTooLong { bytes: room.len(), limit: room_name_bytes_max });
+            return Err(JoinError::NameTooLong {
+                bytes: room.len(),
+                limit: room_name_bytes_max,
+            });
         }
         let mut standing = member.memberships().lock();
         if standing.has_left() {
@@ -134,7 +151,13 @@ impl<M: Member> Rooms<M> {
         }
         if standing.rooms().len() >= rooms_per_socket_max {
             let already_in = self.rooms.find(room).is_some_and(|room| room.has(member));
-            return if already_in { Ok(false) } else { Err(JoinError::TooManyRooms { limit: rooms_per_socket_max }) };
+            return if already_in {
+                Ok(false)
+            } else {
+                Err(JoinError::TooManyRooms {
+                    limit: rooms_per_socket_max,
+                })
+            };
         }
         let joined = self.rooms.join(room, member);
         Ok(joined.map(|room| standing.push(room)).is_some())
@@ -144,7 +167,9 @@ impl<M: Member> Rooms<M> {
     pub fn leave(&self, member: &M, room: &str) -> bool {
         Selecting::forbid();
         let mut standing = member.memberships().lock();
-        let Some(room) = self.rooms.find(room) else { return false };
+        let Some(room) = self.rooms.find(room) else {
+            return false;
+        };
         let was_in = self.rooms.leave(&room, member);
         if was_in {
             standing.forget(&room);
@@ -155,13 +180,23 @@ impl<M: Member> Rooms<M> {
     /// The rooms the member is in, without its own, in the order it joined them.
     pub fn rooms_of(&self, member: &M) -> Vec<Arc<str>> {
         Selecting::forbid();
-        member.memberships().lock().rooms().iter().map(|room| Arc::clone(room.name())).collect()
+        member
+            .memberships()
+            .lock()
+            .rooms()
+            .iter()
+            .map(|room| Arc::clone(room.name()))
+            .collect()
     }
 
     /// Whether the member is in the room. In its own it is from insertion to removal.
     pub fn is_in(&self, member: &M, room: &str) -> bool {
         Selecting::forbid();
-        if is_own(member, room) { self.members.has(member) } else { self.rooms.find(room).is_some_and(|room| room.has(member)) }
+        if is_own(member, room) {
+            self.members.has(member)
+        } else {
+            self.rooms.find(room).is_some_and(|room| room.has(member))
+        }
     }
 
     /// Whether there is a room of that name, or a member with that id.
@@ -236,9 +271,13 @@ impl<M: Member> Rooms<M> {
     pub fn room_names(&self) -> Vec<String> {
         Selecting::forbid();
         let stored = self.rooms.names();
-        let mut names: Vec<String> =
-            stored.iter().filter(|name| self.owner(name).is_none()).map(|name| name.to_string()).collect();
-        self.members.each(|member| names.push(member.id().to_string()));
+        let mut names: Vec<String> = stored
+            .iter()
+            .filter(|name| self.owner(name).is_none())
+            .map(|name| name.to_string())
+            .collect();
+        self.members
+            .each(|member| names.push(member.id().to_string()));
         names
     }
 
@@ -259,7 +298,10 @@ impl<M: Member> Rooms<M> {
 
     /// The ids are copied, because asking a room for each candidate would lock two rooms together.
     fn except(&self, names: &[Box<str>]) -> Except {
-        let mut except = Except { owners: SmallVec::new(), members: HashSet::new() };
+        let mut except = Except {
+            owners: SmallVec::new(),
+            members: HashSet::new(),
+        };
         for name in names {
             except.owners.extend(name.parse().ok());
             if let Some(room) = self.rooms.find(name) {

@@ -52,12 +52,19 @@ impl Model {
     }
 
     fn names(&self, ids: &[String]) -> BTreeSet<String> {
-        let own = self.0.iter().filter(|(_, known)| known.inserted).map(|(member, _)| ids[*member].clone());
+        let own = self
+            .0
+            .iter()
+            .filter(|(_, known)| known.inserted)
+            .map(|(member, _)| ids[*member].clone());
         own.chain(self.stored()).collect()
     }
 
     fn stored(&self) -> BTreeSet<String> {
-        self.0.values().flat_map(|known| known.rooms.clone()).collect()
+        self.0
+            .values()
+            .flat_map(|known| known.rooms.clone())
+            .collect()
     }
 }
 

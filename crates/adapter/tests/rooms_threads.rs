@@ -45,8 +45,13 @@ fn a_join_that_races_with_the_end_leaves_nobody_in_a_room() {
         }
     });
     assert_eq!(stayed, 0);
-    assert_eq!(joined.into_inner() + refused.into_inner(), 4 * ROUNDS as usize);
-    members.iter().for_each(|member| assert_eq!(member.holders(), 1));
+    assert_eq!(
+        joined.into_inner() + refused.into_inner(),
+        4 * ROUNDS as usize
+    );
+    members
+        .iter()
+        .for_each(|member| assert_eq!(member.holders(), 1));
 }
 
 #[test]
@@ -89,7 +94,9 @@ fn a_room_that_empties_and_fills_again_loses_nobody() {
                         assert_eq!(rooms.join(member, room), Ok(true));
                         // Had we joined a room that another thread was just taking out of the table, nobody would find us.
                         let mut found = 0;
-                        rooms.select(&target(&[room], &[]), |other| found += usize::from(other.id() == member.id()));
+                        rooms.select(&target(&[room], &[]), |other| {
+                            found += usize::from(other.id() == member.id())
+                        });
                         assert_eq!(found, 1);
                         assert!(rooms.has_room(room) && rooms.is_in(member, room));
                         assert!(rooms.leave(member, room));
@@ -108,13 +115,21 @@ fn a_room_that_empties_and_fills_again_loses_nobody() {
                 }
             }
         });
-        let ended: Vec<_> = joining.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        let ended: Vec<_> = joining
+            .into_iter()
+            .map(thread::ScopedJoinHandle::join)
+            .collect();
         running.store(false, Ordering::Relaxed);
         assert!(walking.join().is_ok());
         assert!(ended.iter().all(Result::is_ok));
     });
-    assert_eq!((rooms.len(), rooms.room_count(), rooms.room_names().len()), (0, 0, 0));
-    members.iter().for_each(|member| assert_eq!(member.holders(), 1));
+    assert_eq!(
+        (rooms.len(), rooms.room_count(), rooms.room_names().len()),
+        (0, 0, 0)
+    );
+    members
+        .iter()
+        .for_each(|member| assert_eq!(member.holders(), 1));
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub(crate) struct State {
     in_poll: bool,
     /// The application wants the session to end once it has said so itself; the task sees to it.
     disconnecting: Option<CloseReason>,
+    /// The task does not read until the outbox has been written.
+    reading_paused: bool,
     /// Somebody will write what is in the outbox: a flusher, or the task once the stream can take it.
     scheduled: bool,
 }
@@ -94,7 +96,7 @@ enum Pushed {
 
 impl Connection {
     pub(crate) fn new(core: &Arc<Core>, id: SessionId, request: RequestHead, session: Session, link: Link) -> Arc<Self> {
-        let state = State { session, outbox: None, link, waker: None, in_poll: false, disconnecting: None, scheduled: false };
+        let state = State { session, outbox: None, link, waker: None, in_poll: false, disconnecting: None, reading_paused: false, scheduled: false };
         Arc::new(Self { core: Arc::clone(core), id, request, closed: AtomicBool::new(false), state: Mutex::new(state) })
     }
 
@@ -256,6 +258,13 @@ impl Connection {
         state
     }
 
+    /// Whether so much waits to be written that the task should not read; it is woken when that has changed.
+    pub(crate) fn pause_reading(&self) -> bool {
+        let mut state = self.state.lock();
+        state.reading_paused = state.waiting_bytes() > self.core.config.limits.outbox_bytes_pause;
+        state.reading_paused
+    }
+
     /// Why the application wants the session to end, if it does.
     pub(crate) fn take_disconnecting(&self) -> Option<CloseReason> {
         self.state.lock().disconnecting.take()
@@ -357,9 +366,7 @@ impl Connection {
 
 impl State {
     pub(crate) fn wake_task(&self) {
-        if let Some(waker) = &self.waker
-            && !self.in_poll
-        {
+        if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
@@ -406,12 +413,20 @@ impl State {
     pub(crate) fn start_write(&mut self) -> Option<Box<Outbox>> {
         let outbox = self.outbox.take();
         self.scheduled = outbox.is_some();
+        self.resume_reading();
         outbox
     }
 
     pub(crate) fn recycle_outbox(&mut self) {
         if let Some(outbox) = self.outbox.take() {
             Outbox::recycle(outbox);
+        }
+        self.resume_reading();
+    }
+
+    fn resume_reading(&mut self) {
+        if std::mem::take(&mut self.reading_paused) {
+            self.wake_task();
         }
     }
 }

@@ -151,8 +151,7 @@ impl<C: Client> Driver<C> {
 
     /// Whether reading stops until the application or the client has caught up.
     fn is_held_up(&self) -> bool {
-        self.client.as_ref().is_some_and(Client::is_busy)
-            || self.connection.lock().waiting_bytes() > self.connection.core().config.limits.outbox_bytes_pause
+        self.client.as_ref().is_some_and(Client::is_busy) || self.connection.pause_reading()
     }
 
     fn feed(&mut self, bytes: &mut [u8], cx: &mut Context<'_>) -> ControlFlow<()> {
@@ -266,12 +265,21 @@ impl<C: Client> Driver<C> {
             match self.farewell {
                 Farewell::Plain => websocket::put_frame(&mut rest, Opcode::Close, &[]),
                 Farewell::Code(code) => websocket::put_close(&mut rest, code, ""),
-                Farewell::Silent => rest.clear(),
+                Farewell::Silent => return self.tell_application(reason),
             }
-            if !rest.is_empty() {
+            if let Link::Tcp(stream) = &link {
+                let written = stream.try_write(&rest).unwrap_or(0);
+                rest.drain(..written);
+            }
+            // A client that has sent its close frame sends nothing more, so nothing has to be waited for then.
+            if !(rest.is_empty() && matches!(reason, CloseReason::TransportClose)) {
                 self.connection.core().runtime.spawn(linger(reader, link, rest));
             }
         }
+        self.tell_application(reason);
+    }
+
+    fn tell_application(&mut self, reason: CloseReason) {
         if let Some(mut client) = self.client.take() {
             client.close(reason);
         }

@@ -117,6 +117,8 @@ impl<A: Application> EngineService<A> {
             Ok(Verified::Handshake) => self.open_polling(parts),
             Ok(Verified::Session { connection, .. }) => match parts.method {
                 Method::GET => poll(connection).await,
+                // A session that is over still tells its next poll so, but takes nothing more.
+                Method::POST if connection.is_closed() => self.refuse(&Refused::UnknownSession).response(),
                 Method::POST => self.post(connection, &parts.headers, body).await,
                 // What the reference server answers to methods it has no use for.
                 _ => empty(StatusCode::INTERNAL_SERVER_ERROR),

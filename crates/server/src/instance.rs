@@ -92,6 +92,7 @@ impl Instance {
             server_id,
             link,
             sibling,
+            relay: &common.relay.to_string(),
         } = plan;
         let socket_io = SocketIo::new(common, link.factory());
         let health = {
@@ -108,6 +109,7 @@ impl Instance {
             server_id: &server_id,
             port: address.port(),
             sibling,
+            relay: &common.relay.to_string(),
             path: &path,
         });
         let site = Site {

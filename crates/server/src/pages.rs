@@ -22,6 +22,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) port: u16,
     /// Port of the other server of a demo.
     pub(crate) sibling: Option<u16>,
+    /// The rules of its relay, as they are written.
+    pub(crate) relay: &'a str,
     /// Path that the page's client connects to.
     pub(crate) path: &'a str,
 }
@@ -45,6 +47,7 @@ impl Pages {
                     .map(|port| port.to_string())
                     .unwrap_or_default(),
             )
+            .replace("{{relay}}", &escape(facts.relay))
             .replace("{{version}}", env!("CARGO_PKG_VERSION"));
         let script = "text/javascript; charset=utf-8";
         Self {
@@ -115,7 +118,7 @@ mod tests {
         Pages::new(&Facts {
             server_id: "<alpha>",
             port: 3001,
-            sibling: Some(3000),
+            sibling: Some(3000), relay: "off",
             path: "/rt",
         })
     }

@@ -165,7 +165,7 @@ mod tests {
         let pages = Pages::new(&Facts {
             server_id: "alpha",
             port: 3000,
-            sibling: None,
+            sibling: None, relay: "off",
             path: "/socket.io",
         });
         let site = Site {

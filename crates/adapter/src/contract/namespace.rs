@@ -18,14 +18,17 @@ pub(super) const PROBE: &str = "contract probe";
 
 /// A socket without a client.
 #[derive(Clone)]
-pub(super) struct Socket(Arc<(SocketId, Memberships<Socket>)>);
+pub(super) struct Socket(Arc<(SocketId, Memberships<Self>)>);
 
 impl Socket {
     fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let mut id = [b'c'; 15];
         id[7..].copy_from_slice(&NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        Self(Arc::new((SocketId::from_random(id), Memberships::default())))
+        Self(Arc::new((
+            SocketId::from_random(id),
+            Memberships::default(),
+        )))
     }
 
     /// The name of its own room.
@@ -76,7 +79,10 @@ pub(super) struct RecordingNamespace {
 
 impl RecordingNamespace {
     pub(super) fn new() -> Self {
-        Self { rooms: Rooms::new(RoomLimits::default()), record: watch::Sender::default() }
+        Self {
+            rooms: Rooms::new(RoomLimits::default()),
+            record: watch::Sender::default(),
+        }
     }
 
     /// A socket in these rooms.
@@ -84,7 +90,9 @@ impl RecordingNamespace {
         let socket = Socket::new();
         assert!(self.rooms.insert(socket.clone()));
         for room in rooms {
-            self.rooms.join(&socket, room).expect("rooms of tests are within the limits");
+            self.rooms
+                .join(&socket, room)
+                .expect("rooms of tests are within the limits");
         }
         socket
     }
@@ -93,7 +101,10 @@ impl RecordingNamespace {
     pub(super) async fn wait_until(&self, what: &str, reached: impl Fn(&Record) -> bool) {
         let mut changes = self.record.subscribe();
         let waited = timeout(DEADLINE, changes.wait_for(|record| reached(record))).await;
-        assert!(waited.is_ok_and(|record| record.is_ok()), "within {DEADLINE:?} not reached: {what}");
+        assert!(
+            waited.is_ok_and(|record| record.is_ok()),
+            "within {DEADLINE:?} not reached: {what}"
+        );
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Record) -> T) -> T {
@@ -115,11 +126,13 @@ impl RecordingNamespace {
         self.record.send_modify(|record| {
             record.heard_broadcast |= broadcast.arguments.event_name() == PROBE;
             if broadcast.arguments.event_name() != PROBE {
-                record.deliveries.extend(members.iter().map(|member| Delivery {
-                    to: member.id(),
-                    flags: broadcast.flags,
-                    arguments: broadcast.arguments.clone(),
-                }));
+                record
+                    .deliveries
+                    .extend(members.iter().map(|member| Delivery {
+                        to: member.id(),
+                        flags: broadcast.flags,
+                        arguments: broadcast.arguments.clone(),
+                    }));
             }
         });
         members.len()
@@ -131,7 +144,10 @@ impl RecordingNamespace {
 }
 
 pub(super) fn receivers(record: &Record, event: &str) -> Vec<SocketId> {
-    let of_name = record.deliveries.iter().filter(|delivery| delivery.arguments.event_name() == event);
+    let of_name = record
+        .deliveries
+        .iter()
+        .filter(|delivery| delivery.arguments.event_name() == event);
     of_name.map(|delivery| delivery.to).collect()
 }
 
@@ -153,7 +169,9 @@ impl LocalNamespace for RecordingNamespace {
     fn join(&self, target: &Target, rooms: &[Box<str>]) {
         for member in self.rooms.members(target) {
             for room in rooms {
-                self.rooms.join(&member, room).expect("rooms of tests are within the limits");
+                self.rooms
+                    .join(&member, room)
+                    .expect("rooms of tests are within the limits");
             }
         }
         self.changed();
@@ -173,7 +191,11 @@ impl LocalNamespace for RecordingNamespace {
         members.iter().for_each(|member| {
             self.rooms.remove(member);
         });
-        self.record.send_modify(|record| record.disconnected.extend(members.iter().map(|member| (member.id(), transport))));
+        self.record.send_modify(|record| {
+            record
+                .disconnected
+                .extend(members.iter().map(|member| (member.id(), transport)))
+        });
     }
 
     fn sockets(&self, target: &Target) -> Vec<SocketSnapshot> {

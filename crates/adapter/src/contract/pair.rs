@@ -22,11 +22,18 @@ pub(super) struct Node {
 impl Node {
     fn attach(factory: &dyn AdapterFactory, namespace: &str) -> Self {
         let local = Arc::new(RecordingNamespace::new());
-        Self { adapter: factory.attach(namespace, local.clone()), local }
+        Self {
+            adapter: factory.attach(namespace, local.clone()),
+            local,
+        }
     }
 
     pub(super) fn emit(&self, target: Target, arguments: Arguments) {
-        self.broadcast(Broadcast { target, flags: Flags::default(), arguments });
+        self.broadcast(Broadcast {
+            target,
+            flags: Flags::default(),
+            arguments,
+        });
     }
 
     pub(super) fn broadcast(&self, broadcast: Broadcast) {
@@ -34,12 +41,14 @@ impl Node {
     }
 
     pub(super) fn disconnect(&self, target: Target, transport: Transport) {
-        self.adapter.publish(&ClusterMessage::Disconnect { target, transport });
+        self.adapter
+            .publish(&ClusterMessage::Disconnect { target, transport });
     }
 
     fn probe(&self) {
         self.emit(Target::default(), event(PROBE, 0));
-        self.adapter.publish(&ClusterMessage::ServerSideEmit(event(PROBE, 0)));
+        self.adapter
+            .publish(&ClusterMessage::ServerSideEmit(event(PROBE, 0)));
     }
 
     fn hears(&self) -> bool {
@@ -62,12 +71,19 @@ impl Pair {
         };
         let give_up_at = Instant::now() + DEADLINE;
         while !(pair.first.hears() && pair.second.hears()) {
-            assert!(Instant::now() < give_up_at, "the servers do not hear each other in {namespace}");
+            assert!(
+                Instant::now() < give_up_at,
+                "the servers do not hear each other in {namespace}"
+            );
             pair.first.probe();
             pair.second.probe();
             // Not heard in time: the subscription was not there yet, and the probe is lost.
             for node in [&pair.first, &pair.second] {
-                let _ = timeout(PROBE_AGAIN_AFTER, node.local.wait_until("a probe is heard", Record::hears)).await;
+                let _ = timeout(
+                    PROBE_AGAIN_AFTER,
+                    node.local.wait_until("a probe is heard", Record::hears),
+                )
+                .await;
             }
         }
         pair
@@ -80,7 +96,11 @@ impl Pair {
         let mut expected: Vec<SocketId> = expected.iter().map(|socket| socket.id()).collect();
         expected.sort_unstable();
         let local = &self.second.local;
-        local.wait_until(&what, |record| receivers(record, "check").len() >= expected.len()).await;
+        local
+            .wait_until(&what, |record| {
+                receivers(record, "check").len() >= expected.len()
+            })
+            .await;
         // What should not have come was sent before this, so it is here when this is.
         self.fence().await;
         let mut reached = local.receivers("check");
@@ -101,7 +121,11 @@ const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 pub(super) async fn fence(from: &Node, to: &Node) {
     let witness = to.local.socket(&[]);
     from.emit(room(&witness.name()), event("fence", 0));
-    to.local.wait_until("a fence arrives", |record| receivers(record, "fence").contains(&witness.id())).await;
+    to.local
+        .wait_until("a fence arrives", |record| {
+            receivers(record, "fence").contains(&witness.id())
+        })
+        .await;
     to.local.rooms.remove(&witness);
 }
 
@@ -119,10 +143,16 @@ pub(super) fn room(name: &str) -> Target {
 }
 
 pub(super) fn rooms(names: &[&str]) -> Target {
-    Target { rooms: names.iter().map(|&name| name.into()).collect(), ..Target::default() }
+    Target {
+        rooms: names.iter().map(|&name| name.into()).collect(),
+        ..Target::default()
+    }
 }
 
 /// The target without those in the rooms.
 pub(super) fn except(target: Target, names: &[&str]) -> Target {
-    Target { except: names.iter().map(|&name| name.into()).collect(), ..target }
+    Target {
+        except: names.iter().map(|&name| name.into()).collect(),
+        ..target
+    }
 }

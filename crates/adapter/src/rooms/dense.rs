@@ -28,7 +28,10 @@ const SPARE_MAX: usize = 32;
 
 impl<M: Member> Dense<M> {
     pub(super) const fn new() -> Self {
-        Self { members: Vec::new(), index: None }
+        Self {
+            members: Vec::new(),
+            index: None,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -44,7 +47,8 @@ impl<M: Member> Dense<M> {
     }
 
     pub(super) fn find(&self, id: SocketId) -> Option<&M> {
-        self.place(id, |member| member.id() == id).map(|at| &self.members[at])
+        self.place(id, |member| member.id() == id)
+            .map(|at| &self.members[at])
     }
 
     pub(super) fn has(&self, member: &M) -> bool {
@@ -59,7 +63,9 @@ impl<M: Member> Dense<M> {
         self.members.push(member.clone());
         match &mut self.index {
             Some(index) => index.add(&self.members, self.members.len() - 1),
-            None if self.members.len() > SMALL => self.index = Some(Box::new(Index::of(&self.members))),
+            None if self.members.len() > SMALL => {
+                self.index = Some(Box::new(Index::of(&self.members)))
+            }
             None => (),
         }
         true
@@ -67,7 +73,9 @@ impl<M: Member> Dense<M> {
 
     /// Returns `false` if the member was not there.
     pub(super) fn remove(&mut self, member: &M) -> bool {
-        let Some(at) = self.place_of(member) else { return false };
+        let Some(at) = self.place_of(member) else {
+            return false;
+        };
         if let Some(index) = &mut self.index {
             index.swap_remove(&self.members, at);
         }
@@ -78,14 +86,19 @@ impl<M: Member> Dense<M> {
     }
 
     fn place_of(&self, member: &M) -> Option<usize> {
-        self.place(member.id(), |other| std::ptr::eq(other.memberships(), member.memberships()))
+        self.place(member.id(), |other| {
+            std::ptr::eq(other.memberships(), member.memberships())
+        })
     }
 
     fn place(&self, id: SocketId, mut is: impl FnMut(&M) -> bool) -> Option<usize> {
         match &self.index {
             Some(index) => {
                 let hash = index.hasher.hash_one(id);
-                index.places.find(hash, |&at| is(&self.members[at as usize])).map(|&at| at as usize)
+                index
+                    .places
+                    .find(hash, |&at| is(&self.members[at as usize]))
+                    .map(|&at| at as usize)
             }
             None => self.members.iter().position(is),
         }
@@ -99,7 +112,9 @@ impl<M: Member> Dense<M> {
         if self.members.capacity() > SPARE_MAX && len * 4 < self.members.capacity() {
             self.members.shrink_to(len * 2);
             if let Some(index) = &mut self.index {
-                index.places.shrink_to(len * 2, |&at| index.hasher.hash_one(self.members[at as usize].id()));
+                index.places.shrink_to(len * 2, |&at| {
+                    index.hasher.hash_one(self.members[at as usize].id())
+                });
             }
         }
     }
@@ -107,7 +122,10 @@ impl<M: Member> Dense<M> {
 
 impl Index {
     fn of<M: Member>(members: &[M]) -> Self {
-        let mut index = Self { places: HashTable::with_capacity(members.len() * 2), hasher: DefaultHashBuilder::default() };
+        let mut index = Self {
+            places: HashTable::with_capacity(members.len() * 2),
+            hasher: DefaultHashBuilder::default(),
+        };
         (0..members.len()).for_each(|at| index.add(members, at));
         index
     }
@@ -115,17 +133,22 @@ impl Index {
     fn add<M: Member>(&mut self, members: &[M], at: usize) {
         let hash = |at: usize| self.hasher.hash_one(members[at].id());
         let place = u32::try_from(at).expect("there are fewer than 2^32 sockets on a server");
-        self.places.insert_unique(hash(at), place, |&at| hash(at as usize));
+        self.places
+            .insert_unique(hash(at), place, |&at| hash(at as usize));
     }
 
     /// `at` goes, and the last takes its place.
     fn swap_remove<M: Member>(&mut self, members: &[M], at: usize) {
         let hash = |at: usize| self.hasher.hash_one(members[at].id());
         let last = members.len() - 1;
-        let entry = self.places.find_entry(hash(at), |&place| place as usize == at);
+        let entry = self
+            .places
+            .find_entry(hash(at), |&place| place as usize == at);
         let (place, _) = entry.expect("every member is in the index").remove();
         if at != last {
-            let moved = self.places.find_mut(hash(last), |&place| place as usize == last);
+            let moved = self
+                .places
+                .find_mut(hash(last), |&place| place as usize == last);
             *moved.expect("every member is in the index") = place;
         }
     }
@@ -134,7 +157,11 @@ impl Index {
 #[cfg(test)]
 impl<M> Dense<M> {
     pub(super) fn capacity(&self) -> usize {
-        self.members.capacity() + self.index.as_ref().map_or(0, |index| index.places.capacity())
+        self.members.capacity()
+            + self
+                .index
+                .as_ref()
+                .map_or(0, |index| index.places.capacity())
     }
 }
 

@@ -58,14 +58,20 @@ impl<M> Standing<M> {
 
     /// The caller has checked that the member has not left.
     pub(super) fn push(&mut self, room: Arc<Room<M>>) {
-        match self.0.get_or_insert_with(|| Box::new(Stand::In(RoomList::new()))).as_mut() {
+        match self
+            .0
+            .get_or_insert_with(|| Box::new(Stand::In(RoomList::new())))
+            .as_mut()
+        {
             Stand::In(rooms) => rooms.push(room),
             Stand::Left => debug_assert!(false, "a member that has left joins nothing"),
         }
     }
 
     pub(super) fn forget(&mut self, room: &Arc<Room<M>>) {
-        let Some(Stand::In(rooms)) = self.0.as_deref_mut() else { return };
+        let Some(Stand::In(rooms)) = self.0.as_deref_mut() else {
+            return;
+        };
         // By address: a thousand pointers in a row are compared faster than one name is looked up.
         if let Some(at) = rooms.iter().position(|other| Arc::ptr_eq(other, room)) {
             rooms.remove(at);
@@ -92,12 +98,15 @@ pub(super) mod testing {
 
     /// A member that is nothing else.
     #[derive(Clone)]
-    pub(in crate::rooms) struct Someone(Arc<(SocketId, Memberships<Someone>)>);
+    pub(in crate::rooms) struct Someone(Arc<(SocketId, Memberships<Self>)>);
 
     pub(in crate::rooms) fn someone(number: u64) -> Someone {
         let mut id = [0; 15];
         id[..8].copy_from_slice(&number.to_be_bytes());
-        Someone(Arc::new((SocketId::from_random(id), Memberships::default())))
+        Someone(Arc::new((
+            SocketId::from_random(id),
+            Memberships::default(),
+        )))
     }
 
     impl Someone {

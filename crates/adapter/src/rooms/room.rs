@@ -42,7 +42,10 @@ impl<M: Member> Room<M> {
     pub(super) fn with(name: &str, first: &M) -> Self {
         let mut members = Dense::new();
         members.insert(first);
-        Self { name: name.into(), members: RwLock::new(members) }
+        Self {
+            name: name.into(),
+            members: RwLock::new(members),
+        }
     }
 
     pub(super) fn join(&self, member: &M) -> Joining {

@@ -14,7 +14,10 @@ impl Selecting {
 
     pub(super) fn forbid() {
         #[cfg(debug_assertions)]
-        assert!(!debug::SELECTING.get(), "what select calls must not call rooms again");
+        assert!(
+            !debug::SELECTING.get(),
+            "what select calls must not call rooms again"
+        );
     }
 }
 

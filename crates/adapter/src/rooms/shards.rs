@@ -19,7 +19,10 @@ pub(super) struct MemberShards<M> {
 
 impl<M: Member> MemberShards<M> {
     pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| RwLock::new(Dense::new())), hasher: DefaultHashBuilder::default() }
+        Self {
+            shards: std::array::from_fn(|_| RwLock::new(Dense::new())),
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 
     /// Returns the other member that has this id, if there is one, and then does nothing.
@@ -47,7 +50,9 @@ impl<M: Member> MemberShards<M> {
     }
 
     pub(super) fn each(&self, mut each: impl FnMut(&M)) {
-        self.shards.iter().for_each(|shard| shard.read().iter().for_each(&mut each));
+        self.shards
+            .iter()
+            .for_each(|shard| shard.read().iter().for_each(&mut each));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -62,6 +67,9 @@ impl<M: Member> MemberShards<M> {
 #[cfg(test)]
 impl<M> MemberShards<M> {
     pub(super) fn capacity(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().capacity()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.read().capacity())
+            .sum()
     }
 }

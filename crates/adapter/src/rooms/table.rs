@@ -24,7 +24,10 @@ pub(super) struct RoomTable<M> {
 
 impl<M: Member> RoomTable<M> {
     pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| RwLock::default()), hasher: RandomState::new() }
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            hasher: RandomState::new(),
+        }
     }
 
     /// The room of that name. It may empty at any moment and then has nobody to walk.
@@ -67,19 +70,41 @@ impl<M: Member> RoomTable<M> {
     }
 
     pub(super) fn names(&self) -> Vec<Arc<str>> {
-        self.shards.iter().flat_map(|shard| shard.read().iter().map(|room| Arc::clone(room.name())).collect::<Vec<_>>()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| {
+                shard
+                    .read()
+                    .iter()
+                    .map(|room| Arc::clone(room.name()))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     fn look_up(&self, hash: u64, name: &str) -> Option<Arc<Room<M>>> {
-        self.shard(hash).read().find(hash, |room| **room.name() == *name).cloned()
+        self.shard(hash)
+            .read()
+            .find(hash, |room| **room.name() == *name)
+            .cloned()
     }
 
     /// Puts a room with its first member in the place of `gone`, the room found there a moment ago. Returns `None` if another
     /// thread has put one there meanwhile.
-    fn create(&self, hash: u64, name: &str, first: &M, gone: Option<&Arc<Room<M>>>) -> Option<Arc<Room<M>>> {
+    fn create(
+        &self,
+        hash: u64,
+        name: &str,
+        first: &M,
+        gone: Option<&Arc<Room<M>>>,
+    ) -> Option<Arc<Room<M>>> {
         let room = Arc::new(Room::with(name, first));
         let mut shard = self.shard(hash).write();
-        match shard.entry(hash, |room| **room.name() == *name, |room| self.hash(room.name())) {
+        match shard.entry(
+            hash,
+            |room| **room.name() == *name,
+            |room| self.hash(room.name()),
+        ) {
             Entry::Vacant(place) => {
                 place.insert(Arc::clone(&room));
             }
@@ -122,6 +147,9 @@ const SPARE_MAX: usize = 32;
 #[cfg(test)]
 impl<M> RoomTable<M> {
     pub(super) fn capacity(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().capacity()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.read().capacity())
+            .sum()
     }
 }

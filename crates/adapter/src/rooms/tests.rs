@@ -7,7 +7,9 @@ fn rooms() -> Rooms<Someone> {
 
 fn inserted<const N: usize>(rooms: &Rooms<Someone>) -> [Someone; N] {
     let members = std::array::from_fn(|number| someone(number as u64));
-    members.iter().for_each(|member| assert!(rooms.insert(member.clone())));
+    members
+        .iter()
+        .for_each(|member| assert!(rooms.insert(member.clone())));
     members
 }
 
@@ -17,14 +19,27 @@ fn id(member: &Someone) -> String {
 
 fn target(rooms: &[&str], except: &[&str]) -> Target {
     let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
-    Target { rooms: names(rooms), except: names(except) }
+    Target {
+        rooms: names(rooms),
+        except: names(except),
+    }
 }
 
 /// The numbers of those who are reached, in order; a member that is reached twice is there twice.
-fn reached(rooms: &Rooms<Someone>, members: &[Someone], to: &[&str], except: &[&str]) -> Vec<usize> {
+fn reached(
+    rooms: &Rooms<Someone>,
+    members: &[Someone],
+    to: &[&str],
+    except: &[&str],
+) -> Vec<usize> {
     let mut numbers = Vec::new();
     rooms.select(&target(to, except), |member| {
-        numbers.push(members.iter().position(|other| other.id() == member.id()).unwrap());
+        numbers.push(
+            members
+                .iter()
+                .position(|other| other.id() == member.id())
+                .unwrap(),
+        );
     });
     numbers.sort_unstable();
     numbers
@@ -42,7 +57,11 @@ fn targets_reach_whom_they_mean_once() {
     assert_eq!(rooms.join(&members[3], &private), Ok(true));
 
     let check = |to: &[&str], except: &[&str], expected: &[usize]| {
-        assert_eq!(reached(&rooms, &members, to, except), expected, "to {to:?} except {except:?}");
+        assert_eq!(
+            reached(&rooms, &members, to, except),
+            expected,
+            "to {to:?} except {except:?}"
+        );
     };
     check(&[], &[], &[0, 1, 2, 3]);
     check(&["a"], &[], &[0, 1]);
@@ -71,9 +90,16 @@ fn joining_and_leaving_answer_what_they_did() {
     assert_eq!(rooms.join(&first, "a"), Ok(false));
     assert_eq!(rooms.join(&first, &id(&first)), Ok(false));
     assert_eq!(rooms.join(&first, &id(&second)), Ok(true));
-    assert!(rooms.is_in(&first, "a") && rooms.is_in(&first, &id(&first)) && rooms.is_in(&first, &id(&second)));
+    assert!(
+        rooms.is_in(&first, "a")
+            && rooms.is_in(&first, &id(&first))
+            && rooms.is_in(&first, &id(&second))
+    );
     assert!(!rooms.is_in(&second, "a") && !rooms.is_in(&second, &id(&first)));
-    assert_eq!(rooms.rooms_of(&first), ["a".into(), Arc::<str>::from(&*id(&second))]);
+    assert_eq!(
+        rooms.rooms_of(&first),
+        ["a".into(), Arc::<str>::from(&*id(&second))]
+    );
     assert!(rooms.leave(&first, "a"));
     assert!(!rooms.leave(&first, "a"));
     assert!(!rooms.leave(&first, &id(&first)));
@@ -151,12 +177,21 @@ fn a_second_member_of_one_id_takes_the_place_of_the_first() {
 
 #[test]
 fn limits_refuse_what_is_over_them() {
-    let rooms = Rooms::new(RoomLimits { rooms_per_socket_max: 2, room_name_bytes_max: 4 });
+    let rooms = Rooms::new(RoomLimits {
+        rooms_per_socket_max: 2,
+        room_name_bytes_max: 4,
+    });
     let member = someone(1);
-    assert_eq!(rooms.join(&member, "héé"), Err(JoinError::NameTooLong { bytes: 5, limit: 4 }));
+    assert_eq!(
+        rooms.join(&member, "héé"),
+        Err(JoinError::NameTooLong { bytes: 5, limit: 4 })
+    );
     assert_eq!(rooms.join(&member, "hé"), Ok(true));
     assert_eq!(rooms.join(&member, "four"), Ok(true));
-    assert_eq!(rooms.join(&member, "c"), Err(JoinError::TooManyRooms { limit: 2 }));
+    assert_eq!(
+        rooms.join(&member, "c"),
+        Err(JoinError::TooManyRooms { limit: 2 })
+    );
     assert_eq!(rooms.join(&member, "four"), Ok(false));
     assert_eq!(rooms.room_count(), 2);
     assert!(rooms.leave(&member, "four"));
@@ -165,12 +200,20 @@ fn limits_refuse_what_is_over_them() {
 
 #[test]
 fn memory_is_given_back_after_many_joins_and_leaves() {
-    let rooms = Rooms::new(RoomLimits { rooms_per_socket_max: 1000, ..RoomLimits::default() });
+    let rooms = Rooms::new(RoomLimits {
+        rooms_per_socket_max: 1000,
+        ..RoomLimits::default()
+    });
     let members: Vec<Someone> = (0..1000).map(someone).collect();
-    members.iter().for_each(|member| assert!(rooms.insert(member.clone())));
+    members
+        .iter()
+        .for_each(|member| assert!(rooms.insert(member.clone())));
     for (number, member) in members.iter().enumerate() {
         for room in 0..50 {
-            assert_eq!(rooms.join(member, &format!("alone {number} {room}")), Ok(true));
+            assert_eq!(
+                rooms.join(member, &format!("alone {number} {room}")),
+                Ok(true)
+            );
             assert_eq!(rooms.join(member, &format!("shared {room}")), Ok(true));
         }
     }
@@ -180,15 +223,28 @@ fn memory_is_given_back_after_many_joins_and_leaves() {
         if number % 2 == 0 {
             assert_eq!(rooms.remove(member).len(), 100);
         } else {
-            rooms.rooms_of(member).iter().for_each(|room| assert!(rooms.leave(member, room)));
+            rooms
+                .rooms_of(member)
+                .iter()
+                .for_each(|room| assert!(rooms.leave(member, room)));
             rooms.remove(member);
         }
     }
     assert_eq!((rooms.room_count(), rooms.len()), (0, 0));
-    assert!(rooms.rooms.capacity() <= 16 * 64, "{}", rooms.rooms.capacity());
-    assert!(rooms.members.capacity() <= 16 * 32, "{}", rooms.members.capacity());
+    assert!(
+        rooms.rooms.capacity() <= 16 * 64,
+        "{}",
+        rooms.rooms.capacity()
+    );
+    assert!(
+        rooms.members.capacity() <= 16 * 32,
+        "{}",
+        rooms.members.capacity()
+    );
     // Nobody else holds them: no room was left behind with members inside.
-    members.iter().for_each(|member| assert_eq!(member.holders(), 1));
+    members
+        .iter()
+        .for_each(|member| assert_eq!(member.holders(), 1));
 }
 
 #[test]

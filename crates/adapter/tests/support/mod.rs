@@ -16,7 +16,10 @@ struct Inner {
 
 impl Someone {
     pub(crate) fn new(number: u64) -> Self {
-        Self(Arc::new(Inner { number, memberships: Memberships::default() }))
+        Self(Arc::new(Inner {
+            number,
+            memberships: Memberships::default(),
+        }))
     }
 
     #[allow(dead_code, reason = "each test binary uses its own part")]
@@ -44,5 +47,8 @@ impl Member for Someone {
 
 pub(crate) fn target(rooms: &[&str], except: &[&str]) -> Target {
     let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
-    Target { rooms: names(rooms), except: names(except) }
+    Target {
+        rooms: names(rooms),
+        except: names(except),
+    }
 }

@@ -111,9 +111,13 @@ byId("emit").addEventListener("submit", (submit) => {
   } catch (error) {
     return complain(event, error.message);
   }
-  note(socket.connected ? `Sent at ${clock(new Date())}` : "Kept until the connection is back", "good");
-  if (socket.connected) travel("out");
+  if (!socket.connected) return note("Kept until the connection is back", "good");
+  if (isRelayed(name)) note(`Sent at ${clock(new Date())}`, "good");
+  else note("Sent, but this server relays no event of that name", "bad");
+  travel("out");
 });
+
+const isRelayed = (name) => ["everyone", "rooms"].some((receivers) => fact("relay").split(",").includes(`${name}=${receivers}`));
 
 function complain(field, text) {
   field.setAttribute("aria-invalid", "true");
