@@ -449,7 +449,7 @@ for (const target of targets) {
     const clients = new Clients();
     let server;
     before(async () => {
-      server = await startApp(target, { pingInterval: 300, pingTimeout: 200 });
+      server = await startApp(target, { pingInterval: 300, pingTimeout: 600 });
     });
     after(async () => {
       clients.close();

@@ -57,7 +57,7 @@ pub struct Connection {
 
 pub(crate) struct State {
     pub(crate) session: Session,
-    pub(crate) outbox: Option<Box<Outbox>>,
+    pub(crate) outbox: Outbox,
     pub(crate) link: Link,
     /// Of the session's task; it goes when the task ends, because task, connection and waker would keep each other alive.
     pub(crate) waker: Option<Waker>,
@@ -96,7 +96,7 @@ enum Pushed {
 
 impl Connection {
     pub(crate) fn new(core: &Arc<Core>, id: SessionId, request: RequestHead, session: Session, link: Link) -> Arc<Self> {
-        let state = State { session, outbox: None, link, waker: None, in_poll: false, disconnecting: None, reading_paused: false, scheduled: false };
+        let state = State { session, outbox: Outbox::default(), link, waker: None, in_poll: false, disconnecting: None, reading_paused: false, scheduled: false };
         Arc::new(Self { core: Arc::clone(core), id, request, closed: AtomicBool::new(false), state: Mutex::new(state) })
     }
 
@@ -156,7 +156,7 @@ impl Connection {
     /// Queues the packet that opens the session, for its task to write in its first run.
     pub(crate) fn send_first(&self, put: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.lock();
-        state.outbox.get_or_insert_with(Outbox::take).write(put);
+        state.outbox.write(put);
         state.scheduled = true;
     }
 
@@ -207,16 +207,15 @@ impl Connection {
         if state.session.is_closed() || (volatile && !state.is_writable()) {
             return Pushed::Refused;
         }
-        let waiting = state.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        let waiting = state.outbox.bytes();
         if waiting > 0 && waiting + len > self.core.config.limits.outbox_bytes_max {
             // One slow reader must not hold memory without end, so a full outbox closes that session only.
             self.core.counters.overflowed.fetch_add(1, Ordering::Relaxed);
             self.close_locked(&mut state, CloseReason::TransportError);
             return Pushed::Refused;
         }
-        let outbox = state.outbox.get_or_insert_with(Outbox::take);
-        put(outbox);
-        if outbox.bytes() > EAGER_BYTES && matches!(state.link, Link::Tcp(_)) {
+        put(&mut state.outbox);
+        if state.outbox.bytes() > EAGER_BYTES && matches!(state.link, Link::Tcp(_)) {
             // The stream reports an error to the task that reads it; here it only means that nothing more goes out.
             let _ = state.write();
         }
@@ -299,7 +298,7 @@ impl Connection {
 
     /// Ends the session's part in the engine. Returns the link of a WebSocket with what still waits for it; a polling session says goodbye by
     /// itself, in the poll that is pending or in the next one.
-    pub(crate) fn end(&self) -> Option<(Link, Option<Box<Outbox>>)> {
+    pub(crate) fn end(&self) -> Option<(Link, Outbox)> {
         let reason = self.close_reason();
         let now = self.core.clock.now();
         let (rest, stays_until) = {
@@ -311,7 +310,7 @@ impl Connection {
                         polling.release_poll();
                         None
                     } else {
-                        state.outbox.get_or_insert_with(Outbox::take).write(|out| put_frame(out, Opcode::Text, b"1"));
+                        state.outbox.write(|out| put_frame(out, Opcode::Text, b"1"));
                         let until = now.after(self.core.config.limits.close_timeout);
                         let was_waiting = polling.has_poll();
                         polling.close_until(until);
@@ -322,7 +321,7 @@ impl Connection {
                     state.link = Link::Polling(polling);
                     (None, stays_until)
                 }
-                link @ (Link::Tcp(_) | Link::Task) => (Some((link, state.outbox.take())), None),
+                link @ (Link::Tcp(_) | Link::Task) => (Some((link, std::mem::take(&mut state.outbox))), None),
                 Link::Gone => (None, None),
             }
         };
@@ -372,12 +371,12 @@ impl State {
     }
 
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.outbox.as_ref().map_or(0, |outbox| outbox.bytes())
+        self.outbox.bytes()
     }
 
     /// Whether a message would go out at once.
     fn is_writable(&self) -> bool {
-        self.outbox.is_none()
+        self.outbox.is_empty()
             && match &self.link {
                 Link::Polling(polling) => polling.has_poll(),
                 Link::Tcp(_) | Link::Task => true,
@@ -387,7 +386,10 @@ impl State {
 
     /// Writes as much as the link takes. Returns whether nothing is left for a later write.
     fn write(&mut self) -> io::Result<bool> {
-        let Some(outbox) = &mut self.outbox else { return Ok(true) };
+        let outbox = &mut self.outbox;
+        if outbox.is_empty() {
+            return Ok(true);
+        }
         match &mut self.link {
             Link::Tcp(stream) => {
                 while !outbox.is_empty() {
@@ -397,7 +399,7 @@ impl State {
                         Err(error) => return Err(error),
                     }
                 }
-                self.recycle_outbox();
+                self.clear_outbox();
                 Ok(true)
             }
             Link::Polling(polling) => {
@@ -411,16 +413,13 @@ impl State {
 
     /// Takes the outbox for a task that writes it itself; without one, nothing is scheduled any more.
     pub(crate) fn start_write(&mut self) -> Option<Box<Outbox>> {
-        let outbox = self.outbox.take();
-        self.scheduled = outbox.is_some();
+        self.scheduled = !self.outbox.is_empty();
         self.resume_reading();
-        outbox
+        self.scheduled.then(|| Box::new(std::mem::take(&mut self.outbox)))
     }
 
-    pub(crate) fn recycle_outbox(&mut self) {
-        if let Some(outbox) = self.outbox.take() {
-            Outbox::recycle(outbox);
-        }
+    pub(crate) fn clear_outbox(&mut self) {
+        self.outbox.clear();
         self.resume_reading();
     }
 

@@ -246,8 +246,8 @@ impl<C: Client> Driver<C> {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(done) => done?,
             }
-            if let Some(outbox) = self.writing.take() {
-                Outbox::recycle(outbox);
+            if let Some(mut outbox) = self.writing.take() {
+                outbox.clear();
             }
         }
     }
@@ -261,7 +261,7 @@ impl<C: Client> Driver<C> {
         }
         if let (Some(reader), Some((link, outbox))) = (self.reader.take(), linger_on) {
             let mut rest = self.writing.take().map_or_else(Vec::new, |outbox| outbox.concat());
-            rest.extend(outbox.map_or_else(Vec::new, |outbox| outbox.concat()));
+            rest.extend(outbox.concat());
             match self.farewell {
                 Farewell::Plain => websocket::put_frame(&mut rest, Opcode::Close, &[]),
                 Farewell::Code(code) => websocket::put_close(&mut rest, code, ""),

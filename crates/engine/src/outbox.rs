@@ -18,8 +18,115 @@ const POOLED_TAIL_BYTES_MAX: usize = 16 * 1024;
 /// Outboxes kept for reuse on each thread.
 const POOL_MAX: usize = 256;
 
+/// What waits for one client. A single shared frame, which is what a broadcast leaves, needs no memory of its own.
+///
+/// Two variants, not three: then the discriminant hides in the pointers and the outbox is as large as a `Bytes`.
+#[derive(Debug)]
+pub(crate) enum Outbox {
+    One(Bytes),
+    Many(Option<Box<Queue>>),
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::Many(None)
+    }
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes() == 0
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Many(None) => 0,
+            Self::One(frames) => frames.len(),
+            Self::Many(Some(queue)) => queue.bytes,
+        }
+    }
+
+    /// Appends frames that others may share.
+    pub(crate) fn push(&mut self, frames: &Bytes) {
+        match self {
+            Self::Many(None) => *self = Self::One(frames.clone()),
+            Self::One(_) | Self::Many(Some(_)) => self.queue().push(frames),
+        }
+    }
+
+    /// Appends frames that only this client gets, written in place.
+    pub(crate) fn write(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.queue().write(put);
+    }
+
+    fn queue(&mut self) -> &mut Queue {
+        if let Self::One(first) = self {
+            let mut queue = Queue::take();
+            queue.push(first);
+            *self = Self::Many(Some(queue));
+        }
+        match self {
+            Self::Many(queue) => queue.get_or_insert_with(Queue::take),
+            Self::One(_) => unreachable!("a lone frame has just been made a queue"),
+        }
+    }
+
+    /// The first bytes to write, as far as they lie in one piece.
+    pub(crate) fn front(&self) -> &[u8] {
+        match self {
+            Self::Many(None) => &[],
+            Self::One(frames) => frames,
+            Self::Many(Some(queue)) => queue.front(),
+        }
+    }
+
+    /// The bytes to write next, when they are one segment.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        match self {
+            Self::Many(None) | Self::One(_) => Some(self.front()),
+            Self::Many(Some(queue)) => queue.single(),
+        }
+    }
+
+    /// The segments to write next; returns how many were set.
+    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; WRITE_SEGMENTS_MAX]) -> usize {
+        match self {
+            Self::Many(None) => 0,
+            Self::One(frames) => {
+                slices[0] = IoSlice::new(frames);
+                1
+            }
+            Self::Many(Some(queue)) => queue.slices(slices),
+        }
+    }
+
+    /// Forgets what has been written.
+    pub(crate) fn advance(&mut self, written: usize) {
+        match self {
+            Self::Many(None) => (),
+            Self::One(frames) => frames.advance(written.min(frames.len())),
+            Self::Many(Some(queue)) => queue.advance(written),
+        }
+    }
+
+    /// Every byte in one piece, for transports that do not write frames as they are.
+    pub(crate) fn concat(&self) -> Vec<u8> {
+        match self {
+            Self::Many(None) | Self::One(_) => self.front().to_vec(),
+            Self::Many(Some(queue)) => queue.concat(),
+        }
+    }
+
+    /// Empties the outbox and keeps its memory for another one.
+    pub(crate) fn clear(&mut self) {
+        if let Self::Many(Some(queue)) = std::mem::take(self) {
+            Queue::recycle(queue);
+        }
+    }
+}
+
 #[derive(Default, Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct Queue {
     segments: VecDeque<Bytes>,
     tail: Vec<u8>,
     /// Bytes of the tail that are written already; only while there are no segments before it.
@@ -28,41 +135,32 @@ pub(crate) struct Outbox {
 }
 
 thread_local! {
-    static POOL: RefCell<Vec<Box<Outbox>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Box<Queue>>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Outbox {
-    /// An empty outbox, from this thread's pool if it has one.
-    pub(crate) fn take() -> Box<Self> {
+impl Queue {
+    /// An empty queue, from this thread's pool if it has one.
+    fn take() -> Box<Self> {
         POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
-    /// Gives an outbox back for reuse.
-    pub(crate) fn recycle(mut outbox: Box<Self>) {
-        outbox.segments.clear();
-        outbox.tail.clear();
-        outbox.tail_written = 0;
-        outbox.bytes = 0;
-        if outbox.tail.capacity() > POOLED_TAIL_BYTES_MAX {
-            outbox.tail = Vec::new();
+    /// Gives a queue back for reuse.
+    fn recycle(mut queue: Box<Self>) {
+        queue.segments.clear();
+        queue.tail.clear();
+        queue.tail_written = 0;
+        queue.bytes = 0;
+        if queue.tail.capacity() > POOLED_TAIL_BYTES_MAX {
+            queue.tail = Vec::new();
         }
         POOL.with_borrow_mut(|pool| {
             if pool.len() < POOL_MAX {
-                pool.push(outbox);
+                pool.push(queue);
             }
         });
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Appends frames that others may share.
-    pub(crate) fn push(&mut self, frames: &Bytes) {
+    fn push(&mut self, frames: &Bytes) {
         self.bytes += frames.len();
         let alone = self.segments.is_empty() && self.tail.is_empty();
         if alone || frames.len() > JOIN_BYTES_MAX {
@@ -73,8 +171,7 @@ impl Outbox {
         }
     }
 
-    /// Appends frames that only this client gets, written in place.
-    pub(crate) fn write(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+    fn write(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let before = self.tail.len();
         put(&mut self.tail);
         self.bytes += self.tail.len() - before;
@@ -88,13 +185,11 @@ impl Outbox {
         }
     }
 
-    /// The first bytes to write, as far as they lie in one piece.
-    pub(crate) fn front(&self) -> &[u8] {
+    fn front(&self) -> &[u8] {
         self.segments.front().map_or(&self.tail[self.tail_written..], |segment| segment)
     }
 
-    /// The bytes to write next, when they are one segment.
-    pub(crate) fn single(&self) -> Option<&[u8]> {
+    fn single(&self) -> Option<&[u8]> {
         match (self.segments.len(), self.tail.is_empty()) {
             (0, _) => Some(&self.tail[self.tail_written..]),
             (1, true) => Some(&self.segments[0]),
@@ -102,8 +197,7 @@ impl Outbox {
         }
     }
 
-    /// The segments to write next; returns how many were set.
-    pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; WRITE_SEGMENTS_MAX]) -> usize {
+    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; WRITE_SEGMENTS_MAX]) -> usize {
         let mut count = 0;
         for segment in self.segments.iter().take(WRITE_SEGMENTS_MAX) {
             slices[count] = IoSlice::new(segment);
@@ -116,8 +210,7 @@ impl Outbox {
         count
     }
 
-    /// Forgets what has been written.
-    pub(crate) fn advance(&mut self, mut written: usize) {
+    fn advance(&mut self, mut written: usize) {
         self.bytes = self.bytes.saturating_sub(written);
         while let Some(front) = self.segments.front_mut() {
             if written < front.len() {
@@ -134,8 +227,7 @@ impl Outbox {
         }
     }
 
-    /// Every byte in one piece, for transports that do not write frames as they are.
-    pub(crate) fn concat(&self) -> Vec<u8> {
+    fn concat(&self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.bytes);
         for segment in &self.segments {
             all.extend_from_slice(segment);
@@ -206,17 +298,19 @@ mod tests {
         for _ in 0..100 {
             outbox.push(&Bytes::from_static(b"frame"));
         }
+        assert_eq!(size_of::<Outbox>(), size_of::<Bytes>(), "a lone frame is kept in place");
         let mut slices = [IoSlice::new(&[]); WRITE_SEGMENTS_MAX];
         assert_eq!(outbox.slices(&mut slices), 2);
     }
 
     #[test]
     fn a_recycled_outbox_is_empty_and_small() {
-        let mut outbox = Outbox::take();
+        let mut outbox = Outbox::default();
         outbox.push(&Bytes::from(vec![0; 100_000]));
         outbox.write(|tail| tail.extend_from_slice(&[0; 100_000]));
-        Outbox::recycle(outbox);
-        let again = Outbox::take();
-        assert!(again.is_empty() && again.tail.capacity() <= POOLED_TAIL_BYTES_MAX);
+        outbox.clear();
+        assert!(outbox.is_empty());
+        let again = Queue::take();
+        assert!(again.bytes == 0 && again.segments.is_empty() && again.tail.capacity() <= POOLED_TAIL_BYTES_MAX);
     }
 }

@@ -140,22 +140,22 @@ impl Future for PollRequest {
 fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Vec<u8>> {
     let upgraded = state.session.state() == SessionState::WebSocket;
     let Link::Polling(polling) = &mut state.link else { return Some(NOOP.to_vec()) };
-    let payload = match &state.outbox {
-        // What an upgraded session has to say goes by its WebSocket.
-        Some(outbox) if !upgraded && !outbox.is_empty() => {
-            let mut payload = Vec::with_capacity(outbox.bytes());
-            put_payload(&mut payload, &outbox.concat());
-            Some(payload)
-        }
-        Some(_) | None if upgraded || polling.noop => Some(NOOP.to_vec()),
-        Some(_) | None => None,
+    // What an upgraded session has to say goes by its WebSocket.
+    let payload = if !upgraded && !state.outbox.is_empty() {
+        let mut payload = Vec::with_capacity(state.outbox.bytes());
+        put_payload(&mut payload, &state.outbox.concat());
+        Some(payload)
+    } else if upgraded || polling.noop {
+        Some(NOOP.to_vec())
+    } else {
+        None
     };
     match payload {
         Some(payload) => {
             polling.poll = PendingPoll::None;
             polling.noop = false;
             if !upgraded {
-                state.recycle_outbox();
+                state.clear_outbox();
             }
             Some(payload)
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::RwLock;
 use synapse_protocol::SessionId;
 
@@ -13,31 +15,40 @@ const SHARDS: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct SessionTable {
-    shards: [RwLock<HashMap<SessionId, Arc<Connection>>>; SHARDS],
+    /// Only the connections: each knows its id, and a million keys beside them would be 16 MB for nothing.
+    shards: [RwLock<HashTable<Arc<Connection>>>; SHARDS],
+    hasher: DefaultHashBuilder,
     count: AtomicUsize,
 }
 
 impl SessionTable {
-    fn shard(&self, id: SessionId) -> &RwLock<HashMap<SessionId, Arc<Connection>>> {
-        // Ids are random, so any of their bytes spreads them; the last character is as good as another.
-        &self.shards[usize::from(id.text().as_bytes()[0]) % SHARDS]
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<Connection>>> {
+        // The table itself uses the lowest and the highest bits of the hash.
+        &self.shards[usize::try_from(hash >> 40).unwrap_or_default() % SHARDS]
     }
 
     pub(crate) fn insert(&self, connection: Arc<Connection>) {
-        let id = connection.id();
-        if self.shard(id).write().insert(id, connection).is_none() {
-            self.count.fetch_add(1, Ordering::Relaxed);
-        }
+        let hash = self.hasher.hash_one(connection.id());
+        let mut shard = self.shard(hash).write();
+        shard.insert_unique(hash, connection, |connection| self.hasher.hash_one(connection.id()));
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
-        if self.shard(id).write().remove(&id).is_some() {
+        let hash = self.hasher.hash_one(id);
+        // Dropped after the shard's lock: the last reference to a connection may go with it.
+        let removed = match self.shard(hash).write().find_entry(hash, |connection| connection.id() == id) {
+            Ok(entry) => Some(entry.remove().0),
+            Err(_) => None,
+        };
+        if removed.is_some() {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn find(&self, id: SessionId) -> Option<Arc<Connection>> {
-        self.shard(id).read().get(&id).cloned()
+        let hash = self.hasher.hash_one(id);
+        self.shard(hash).read().find(hash, |connection| connection.id() == id).cloned()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -46,6 +57,6 @@ impl SessionTable {
 
     /// Every session at this moment.
     pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
-        self.shards.iter().flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>()).collect()
+        self.shards.iter().flat_map(|shard| shard.read().iter().cloned().collect::<Vec<_>>()).collect()
     }
 }

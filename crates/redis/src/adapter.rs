@@ -34,7 +34,10 @@ impl RedisAdapter {
     pub fn start(settings: RedisSettings, options: RedisOptions) -> Arc<Self> {
         let shared = Arc::new(Shared::new(settings, options));
         let supervisor = tokio::spawn(supervise(shared.clone()));
-        Arc::new(Self { shared, supervisor: Mutex::new(Some(supervisor)) })
+        Arc::new(Self {
+            shared,
+            supervisor: Mutex::new(Some(supervisor)),
+        })
     }
 
     /// The adapter at this instant.
@@ -55,7 +58,9 @@ impl RedisAdapter {
         let mut state = self.shared.state.subscribe();
         loop {
             // The senders live in `self`, so waiting cannot fail.
-            let _ = state.wait_for(|state| *state == RedisState::Connected).await;
+            let _ = state
+                .wait_for(|state| *state == RedisState::Connected)
+                .await;
             let _ = settled.wait_for(|settled| *settled >= version).await;
             if *state.borrow() == RedisState::Connected {
                 return;
@@ -85,7 +90,10 @@ impl AdapterFactory for RedisAdapter {
     fn attach(&self, namespace: &str, local: Arc<dyn LocalNamespace>) -> Arc<dyn Adapter> {
         let namespace = Arc::new(Namespace::new(&self.shared, namespace, local));
         self.shared.attach(namespace.clone());
-        Arc::new(RedisNamespace { shared: self.shared.clone(), namespace })
+        Arc::new(RedisNamespace {
+            shared: self.shared.clone(),
+            namespace,
+        })
     }
 }
 
@@ -99,7 +107,10 @@ impl Adapter for RedisNamespace {
     fn publish(&self, message: &ClusterMessage) {
         let (uid, channels) = (self.namespace.uid(), self.namespace.channels());
         match wire::encode(uid, channels, message, &self.shared.limits()) {
-            Ok((channel, payload)) => self.shared.publish(Message { channel, payload: Bytes::from(payload) }),
+            Ok((channel, payload)) => self.shared.publish(Message {
+                channel,
+                payload: Bytes::from(payload),
+            }),
             Err(error) => {
                 self.shared.counters.dropped.add(1);
                 tracing::warn!(namespace = self.namespace.name(), %error, "a message cannot be sent to other servers");
@@ -119,7 +130,9 @@ async fn supervise(shared: Arc<Shared>) {
         let proofs = shared.proofs();
         // In a task of its own, so that a listener that panics costs one pair of connections and not the adapter.
         let ended = (&mut Owned(tokio::spawn(session::run(shared.clone()))).0).await;
-        let Err(fault) = ended.unwrap_or(Err(Fault::Panicked)) else { break };
+        let Err(fault) = ended.unwrap_or(Err(Fault::Panicked)) else {
+            break;
+        };
         shared.lost(&fault);
         if shared.proofs() > proofs {
             attempt = 0;
@@ -136,7 +149,10 @@ async fn supervise(shared: Arc<Shared>) {
 
 /// Doubled with each attempt up to the longest, then somewhere between half of it and all, so that servers do not come back in step.
 fn back_off(options: &RedisOptions, attempt: u32) -> Duration {
-    let longest = options.reconnect_min.saturating_mul(1 << attempt.min(16)).min(options.reconnect_max);
+    let longest = options
+        .reconnect_min
+        .saturating_mul(1 << attempt.min(16))
+        .min(options.reconnect_max);
     longest.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
@@ -147,7 +163,14 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest() {
         let options = RedisOptions::default();
-        for (attempt, longest) in [(0, 100), (1, 200), (2, 400), (3, 800), (4, 1000), (40, 1000)] {
+        for (attempt, longest) in [
+            (0, 100),
+            (1, 200),
+            (2, 400),
+            (3, 800),
+            (4, 1000),
+            (40, 1000),
+        ] {
             let wait = back_off(&options, attempt).as_millis();
             assert!((longest / 2..=longest).contains(&wait), "{attempt}: {wait}");
         }

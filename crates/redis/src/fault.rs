@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Protocol(RespError),
     Io(io::Error),
     Closed,
+    /// Ended before the login was answered, as servers do that want TLS.
+    EndedAtLogin,
     PasswordNeeded,
     PasswordRefused,
     PasswordNotSet,
@@ -76,7 +78,8 @@ impl Fault {
     /// One line: what happened, and what to check. Never holds a secret.
     pub(crate) fn describe(&self, settings: &RedisSettings) -> String {
         let source = settings.source;
-        let (host, port, password, db) = (source.host(), source.port(), source.password(), source.db());
+        let (host, port, password, db) =
+            (source.host(), source.port(), source.password(), source.db());
         match self {
             Self::Resolve => format!("host name could not be resolved: check the host in {host}"),
             Self::Connect(error) => format!("could not connect ({}): check that Redis runs there and the host and port in {host} and {port}", error.kind()),
@@ -89,6 +92,9 @@ impl Fault {
             Self::Protocol(error) => format!("Redis sent something that is not its protocol ({error})"),
             Self::Io(error) => format!("connection broke ({})", error.kind()),
             Self::Closed => "Redis closed the connection".to_owned(),
+            Self::EndedAtLogin => {
+                format!("the other side ended the connection at the login: check the host and port in {host} and {port}, and whether it wants TLS (rediss://)")
+            }
             Self::PasswordNeeded => format!("authentication needed: set the password in {password}"),
             Self::PasswordRefused => format!("authentication refused: check the password (and the user name) in {password}"),
             Self::PasswordNotSet => format!("Redis has no password set: remove the password from {password} or set one at Redis"),
@@ -128,12 +134,27 @@ mod tests {
     fn known_answers_say_what_to_check() {
         let settings = RedisSettings::from_url("REDIS_URL", "redis://:hunter2@host/99").unwrap();
         for (line, part) in [
-            ("WRONGPASS invalid username-password pair or user is disabled.", "check the password (and the user name) in REDIS_URL"),
-            ("NOAUTH Authentication required.", "set the password in REDIS_URL"),
-            ("ERR DB index is out of range", "database 99 does not exist there: check the number in REDIS_URL"),
-            ("NOPERM this user has no permissions to access the 'x' channel", "may not do what is needed"),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                "check the password (and the user name) in REDIS_URL",
+            ),
+            (
+                "NOAUTH Authentication required.",
+                "set the password in REDIS_URL",
+            ),
+            (
+                "ERR DB index is out of range",
+                "database 99 does not exist there: check the number in REDIS_URL",
+            ),
+            (
+                "NOPERM this user has no permissions to access the 'x' channel",
+                "may not do what is needed",
+            ),
             ("ERR max number of clients reached", "maxclients"),
-            ("DENIED Redis is running in protected mode", "protected mode"),
+            (
+                "DENIED Redis is running in protected mode",
+                "protected mode",
+            ),
             ("ERR something new", "Redis refused: ERR something new"),
         ] {
             let said = Fault::from_error_line(line.as_bytes()).describe(&settings);

@@ -5,7 +5,7 @@
 //! supervised: Redis may be absent at the start, die, freeze and come back; connections of clients and local deliveries never notice, and
 //! [`RedisStatus`] says at any time whether delivery across servers is *proven*.
 //!
-//! The client speaks RESP2 itself, in [`resp`] and [`link`]. A subscribed connection is fed by strangers, and what general clients offer
+//! The client speaks RESP2 itself, in `resp` and `link`. A subscribed connection is fed by strangers, and what general clients offer
 //! for it is a queue without a limit that a message enters whole, however long it is. Here a message is delivered from the read
 //! buffer, one after the other, and one over the limit is passed over without being held.
 

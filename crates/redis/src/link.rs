@@ -37,16 +37,31 @@ impl Link {
     /// Connects and logs in, all within the connect timeout.
     pub(crate) async fn open(shared: &Shared) -> Result<Self, Fault> {
         let limit = shared.options.connect_timeout;
-        timeout(limit, Self::connect(shared)).await.unwrap_or(Err(Fault::ConnectTimeout(limit)))
+        timeout(limit, Self::connect(shared))
+            .await
+            .unwrap_or(Err(Fault::ConnectTimeout(limit)))
     }
 
     async fn connect(shared: &Shared) -> Result<Self, Fault> {
         let settings = &shared.settings;
-        let tcp = connect_tcp(settings, shared.options.probe_interval + shared.options.probe_timeout).await?;
-        let stream: Box<dyn Stream> = if settings.tls { Box::new(connect_tls(settings, tcp).await?) } else { Box::new(tcp) };
+        let tcp = connect_tcp(
+            settings,
+            shared.options.probe_interval + shared.options.probe_timeout,
+        )
+        .await?;
+        let stream: Box<dyn Stream> = if settings.tls {
+            Box::new(connect_tls(settings, tcp).await?)
+        } else {
+            Box::new(tcp)
+        };
         let (reader, writer) = tokio::io::split(stream);
-        let mut link = Self { reader, writer, decoder: Decoder::new(shared.options.message_bytes_max) };
-        link.log_in(settings, &format!("synapse-{}", shared.uid)).await?;
+        let mut link = Self {
+            reader,
+            writer,
+            decoder: Decoder::new(shared.options.message_bytes_max),
+        };
+        let name = format!("synapse-{}", shared.uid);
+        link.log_in(settings, &name).await?;
         Ok(link)
     }
 
@@ -56,8 +71,13 @@ impl Link {
         if let Some(password) = &settings.password {
             // The short form is all that a Redis before version 6 knows.
             match settings.username.as_deref() {
-                None | Some("default") => resp::put_command(&mut out, &[b"AUTH", password.as_bytes()]),
-                Some(username) => resp::put_command(&mut out, &[b"AUTH", username.as_bytes(), password.as_bytes()]),
+                None | Some("default") => {
+                    resp::put_command(&mut out, &[b"AUTH", password.as_bytes()])
+                }
+                Some(username) => resp::put_command(
+                    &mut out,
+                    &[b"AUTH", username.as_bytes(), password.as_bytes()],
+                ),
             }
         }
         if settings.db != 0 {
@@ -65,8 +85,11 @@ impl Link {
         }
         resp::put_command(&mut out, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
         resp::put_command(&mut out, &[b"PING"]);
-        self.writer.write_all(&out).await.map_err(Fault::Io)?;
-        self.writer.flush().await.map_err(Fault::Io)?;
+        self.writer
+            .write_all(&out)
+            .await
+            .map_err(|_| Fault::EndedAtLogin)?;
+        self.writer.flush().await.map_err(|_| Fault::EndedAtLogin)?;
 
         if settings.password.is_some() {
             self.expect_status(Fault::from_auth_error_line).await?;
@@ -89,18 +112,29 @@ impl Link {
             match self.decoder.decode()? {
                 Some(Reply::Status(_)) => return Ok(()),
                 Some(Reply::Error(line)) => return Err(explain(line)),
-                Some(Reply::Integer(_) | Reply::Bulk(_) | Reply::Null | Reply::Array(_) | Reply::Oversized) => {
+                Some(
+                    Reply::Integer(_)
+                    | Reply::Bulk(_)
+                    | Reply::Null
+                    | Reply::Array(_)
+                    | Reply::Oversized,
+                ) => {
                     return Err(Fault::Refused("unexpected answer to the login".to_owned()));
                 }
                 None => {}
             }
-            fill(&mut self.decoder, &mut self.reader).await?;
+            fill(&mut self.decoder, &mut self.reader)
+                .await
+                .map_err(|_| Fault::EndedAtLogin)?;
         }
     }
 }
 
 /// Reads more; the end of the connection is a fault. Cancelling loses nothing.
-pub(crate) async fn fill(decoder: &mut Decoder, reader: &mut ReadHalf<Box<dyn Stream>>) -> Result<(), Fault> {
+pub(crate) async fn fill(
+    decoder: &mut Decoder,
+    reader: &mut ReadHalf<Box<dyn Stream>>,
+) -> Result<(), Fault> {
     match decoder.fill(reader).await {
         Ok(0) => Err(Fault::Closed),
         Ok(_) => Ok(()),
@@ -109,15 +143,27 @@ pub(crate) async fn fill(decoder: &mut Decoder, reader: &mut ReadHalf<Box<dyn St
 }
 
 /// Writes all of `bytes`; standing still for `limit` is a fault.
-pub(crate) async fn write(writer: &mut WriteHalf<Box<dyn Stream>>, bytes: &[u8], limit: Duration) -> Result<(), Fault> {
+pub(crate) async fn write(
+    writer: &mut WriteHalf<Box<dyn Stream>>,
+    bytes: &[u8],
+    limit: Duration,
+) -> Result<(), Fault> {
     for piece in bytes.chunks(WRITE_BYTES) {
-        timeout(limit, writer.write_all(piece)).await.map_err(|_| Fault::WriteTimeout(limit))?.map_err(Fault::Io)?;
+        timeout(limit, writer.write_all(piece))
+            .await
+            .map_err(|_| Fault::WriteTimeout(limit))?
+            .map_err(Fault::Io)?;
     }
-    timeout(limit, writer.flush()).await.map_err(|_| Fault::WriteTimeout(limit))?.map_err(Fault::Io)
+    timeout(limit, writer.flush())
+        .await
+        .map_err(|_| Fault::WriteTimeout(limit))?
+        .map_err(Fault::Io)
 }
 
 async fn connect_tcp(settings: &RedisSettings, user_timeout: Duration) -> Result<TcpStream, Fault> {
-    let addresses = tokio::net::lookup_host((settings.host.as_str(), settings.port)).await.map_err(|_| Fault::Resolve)?;
+    let addresses = tokio::net::lookup_host((settings.host.as_str(), settings.port))
+        .await
+        .map_err(|_| Fault::Resolve)?;
     let mut failure = Fault::Resolve;
     for address in addresses {
         match TcpStream::connect(address).await {
@@ -134,7 +180,11 @@ async fn connect_tcp(settings: &RedisSettings, user_timeout: Duration) -> Result
 fn configure(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_TIME)
+            .with_interval(KEEPALIVE_INTERVAL),
+    )?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(user_timeout))?;
     #[cfg(not(target_os = "linux"))]
@@ -142,10 +192,17 @@ fn configure(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     Ok(())
 }
 
-async fn connect_tls(settings: &RedisSettings, tcp: TcpStream) -> Result<impl Stream + use<>, Fault> {
-    let name = ServerName::try_from(settings.host.clone()).map_err(|error| Fault::Tls(io::Error::other(error)))?;
+async fn connect_tls(
+    settings: &RedisSettings,
+    tcp: TcpStream,
+) -> Result<impl Stream + use<>, Fault> {
+    let name = ServerName::try_from(settings.host.clone())
+        .map_err(|error| Fault::Tls(io::Error::other(error)))?;
     let config = tls_config().map_err(|error| Fault::Tls(io::Error::other(error)))?;
-    TlsConnector::from(config).connect(name, tcp).await.map_err(Fault::Tls)
+    TlsConnector::from(config)
+        .connect(name, tcp)
+        .await
+        .map_err(Fault::Tls)
 }
 
 /// Trusts the public authorities, and those of the operating system, where a private one can be added (also by `SSL_CERT_FILE`). Read

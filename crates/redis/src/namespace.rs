@@ -30,7 +30,13 @@ impl Namespace {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, local: Arc<dyn LocalNamespace>) -> Self {
         let uid = random_id(UID_CHARS);
         let channels = Channels::new(&shared.options.key, name, &uid);
-        Self { shared: shared.clone(), uid, channels, local, detached: AtomicBool::new(false) }
+        Self {
+            shared: shared.clone(),
+            uid,
+            channels,
+            local,
+            detached: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -68,7 +74,8 @@ impl Namespace {
             }
             Some(Scope::Room(_) | Scope::Namespace) => {}
             Some(Scope::Malformed) => {
-                self.shared.malformed(channel, &"the channel has no room name");
+                self.shared
+                    .malformed(channel, &"the channel has no room name");
                 return;
             }
         }
@@ -99,21 +106,42 @@ impl Namespace {
     }
 
     fn serve(self: &Arc<Self>, request: Request) {
-        let answer = Answer { namespace: self.clone(), uid: request.uid, request_id: request.request_id };
+        let answer = Answer {
+            namespace: self.clone(),
+            uid: request.uid,
+            request_id: request.request_id,
+        };
         match request.body {
             Body::Sockets { rooms } => {
-                let target = Target { rooms, ..Target::default() };
-                let ids: Vec<String> = self.local.sockets(&target).into_iter().map(|socket| socket.id).collect();
+                let target = Target {
+                    rooms,
+                    ..Target::default()
+                };
+                let ids: Vec<String> = self
+                    .local
+                    .sockets(&target)
+                    .into_iter()
+                    .map(|socket| socket.id)
+                    .collect();
                 answer.send(|request_id| request::sockets_answer(request_id, &ids));
             }
-            Body::AllRooms => answer.send(|request_id| request::rooms_answer(request_id, &self.local.rooms())),
-            Body::Fetch { target } => answer.send(|request_id| request::fetch_answer(request_id, self.local.sockets(&target))),
+            Body::AllRooms => {
+                answer.send(|request_id| request::rooms_answer(request_id, &self.local.rooms()))
+            }
+            Body::Fetch { target } => answer
+                .send(|request_id| request::fetch_answer(request_id, self.local.sockets(&target))),
             Body::Join { target, rooms } => self.local.join(&target, &rooms),
             Body::Leave { target, rooms } => self.local.leave(&target, &rooms),
             Body::Disconnect { target, transport } => self.local.disconnect(&target, transport),
-            Body::JoinOne { sid, room } => self.with_socket(&sid, &answer, |target| self.local.join(target, &[room])),
-            Body::LeaveOne { sid, room } => self.with_socket(&sid, &answer, |target| self.local.leave(target, &[room])),
-            Body::DisconnectOne { sid, transport } => self.with_socket(&sid, &answer, |target| self.local.disconnect(target, transport)),
+            Body::JoinOne { sid, room } => {
+                self.with_socket(&sid, &answer, |target| self.local.join(target, &[room]))
+            }
+            Body::LeaveOne { sid, room } => {
+                self.with_socket(&sid, &answer, |target| self.local.leave(target, &[room]))
+            }
+            Body::DisconnectOne { sid, transport } => self.with_socket(&sid, &answer, |target| {
+                self.local.disconnect(target, transport)
+            }),
             Body::ServerSideEmit { arguments } => self.server_side_emit(arguments, answer),
             Body::Broadcast { broadcast } => self.broadcast_with_ack(&broadcast, answer),
         }
@@ -122,7 +150,10 @@ impl Namespace {
     /// The old form of a request for one socket: only the server that has it acts and answers.
     fn with_socket(&self, sid: &str, answer: &Answer, act: impl FnOnce(&Target)) {
         if self.local.has_room(sid) {
-            act(&Target { rooms: [sid.into()].into_iter().collect(), ..Target::default() });
+            act(&Target {
+                rooms: [sid.into()].into_iter().collect(),
+                ..Target::default()
+            });
             answer.send(request::done_answer);
         }
     }
@@ -132,8 +163,11 @@ impl Namespace {
             return self.local.server_side_emit(arguments, None);
         }
         let limits = self.shared.limits();
-        let on_reply = move |reply: Arguments| answer.send_shared(|request_id| request::emit_answer(request_id, &reply, &limits));
-        self.local.server_side_emit(arguments, Some(Box::new(on_reply)));
+        let on_reply = move |reply: Arguments| {
+            answer.send_shared(|request_id| request::emit_answer(request_id, &reply, &limits))
+        };
+        self.local
+            .server_side_emit(arguments, Some(Box::new(on_reply)));
     }
 
     /// The count of clients is published after the packets went to them, also when it is 0, and before the first of their acks.
@@ -168,7 +202,15 @@ impl Answer {
     /// Answers on the asker's own channel, which only it reads; on the shared one when it has not said who it is.
     fn send(&self, payload: impl FnOnce(&str) -> Option<Vec<u8>>) {
         let channels = &self.namespace.channels;
-        self.send_on(|| self.uid.as_deref().map_or_else(|| channels.response.clone(), |uid| channels.response_of(uid)), payload);
+        self.send_on(
+            || {
+                self.uid.as_deref().map_or_else(
+                    || channels.response.clone(),
+                    |uid| channels.response_of(uid),
+                )
+            },
+            payload,
+        );
     }
 
     /// Answers to server-side events are read on the shared channel, whatever the asker's settings are.
@@ -176,11 +218,20 @@ impl Answer {
         self.send_on(|| self.namespace.channels.response.clone(), payload);
     }
 
-    fn send_on(&self, channel: impl FnOnce() -> Bytes, payload: impl FnOnce(&str) -> Option<Vec<u8>>) {
+    fn send_on(
+        &self,
+        channel: impl FnOnce() -> Bytes,
+        payload: impl FnOnce(&str) -> Option<Vec<u8>>,
+    ) {
         // Without an id nobody could match an answer to its question.
-        let Some(request_id) = &self.request_id else { return };
+        let Some(request_id) = &self.request_id else {
+            return;
+        };
         match payload(request_id) {
-            Some(payload) => self.namespace.shared.publish(Message { channel: channel(), payload: Bytes::from(payload) }),
+            Some(payload) => self.namespace.shared.publish(Message {
+                channel: channel(),
+                payload: Bytes::from(payload),
+            }),
             None => self.namespace.shared.counters.dropped.add(1),
         }
     }

@@ -54,7 +54,13 @@ pub(crate) struct Batch {
 
 impl Outbox {
     pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages_max, bytes_max, inner: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+        Self {
+            messages_max,
+            bytes_max,
+            inner: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+        }
     }
 
     /// Appends a message and returns how many had to go for it: the oldest ones, or itself when it alone is too much.
@@ -67,7 +73,10 @@ impl Outbox {
         inner.messages.push_back(message);
         let mut dropped = 0;
         while inner.messages.len() > self.messages_max || inner.bytes > self.bytes_max {
-            let oldest = inner.messages.pop_front().expect("a queue over its limit is not empty");
+            let oldest = inner
+                .messages
+                .pop_front()
+                .expect("a queue over its limit is not empty");
             inner.bytes -= oldest.bytes();
             dropped += 1;
         }
@@ -120,13 +129,18 @@ impl Outbox {
 
     fn try_take(&self, out: &mut Vec<u8>) -> Option<Batch> {
         let mut inner = self.inner.lock();
-        let mut batch = Batch { probe: false, messages: 0 };
+        let mut batch = Batch {
+            probe: false,
+            messages: 0,
+        };
         if let Some(probe) = inner.probe.take() {
             put_publish(out, &probe);
             batch.probe = true;
         }
         while inner.open && (out.len() < PIPELINE_BYTES_MAX) {
-            let Some(message) = inner.messages.pop_front() else { break };
+            let Some(message) = inner.messages.pop_front() else {
+                break;
+            };
             inner.bytes -= message.bytes();
             put_publish(out, &message);
             batch.messages += 1;
@@ -168,13 +182,22 @@ mod tests {
     use super::*;
 
     fn message(payload: &'static str) -> Message {
-        Message { channel: Bytes::from_static(b"c"), payload: Bytes::from_static(payload.as_bytes()) }
+        Message {
+            channel: Bytes::from_static(b"c"),
+            payload: Bytes::from_static(payload.as_bytes()),
+        }
     }
 
     fn taken(outbox: &Outbox) -> (Option<Batch>, String) {
         let mut out = Vec::new();
         let batch = outbox.try_take(&mut out);
-        (batch, String::from_utf8(out).unwrap().replace("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$1\r\n", "").replace("\r\n", ""))
+        (
+            batch,
+            String::from_utf8(out)
+                .unwrap()
+                .replace("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$1\r\n", "")
+                .replace("\r\n", ""),
+        )
     }
 
     #[test]
@@ -185,21 +208,45 @@ mod tests {
         }
         assert_eq!(taken(&outbox), (None, String::new()));
         outbox.push_probe(message("p"));
-        assert_eq!(taken(&outbox), (Some(Batch { probe: true, messages: 0 }), "p".into()));
+        assert_eq!(
+            taken(&outbox),
+            (
+                Some(Batch {
+                    probe: true,
+                    messages: 0
+                }),
+                "p".into()
+            )
+        );
         outbox.open();
         outbox.push_probe(message("q"));
-        assert_eq!(taken(&outbox), (Some(Batch { probe: true, messages: 3 }), "q123".into()));
+        assert_eq!(
+            taken(&outbox),
+            (
+                Some(Batch {
+                    probe: true,
+                    messages: 3
+                }),
+                "q123".into()
+            )
+        );
         assert_eq!(outbox.len(), 0);
     }
 
     #[test]
     fn the_oldest_make_room_in_a_full_queue() {
         let outbox = Outbox::new(2, 100);
-        assert_eq!(["1", "2", "3"].map(|payload| outbox.push(message(payload))), [0, 0, 1]);
+        assert_eq!(
+            ["1", "2", "3"].map(|payload| outbox.push(message(payload))),
+            [0, 0, 1]
+        );
         outbox.open();
         assert_eq!(taken(&outbox).1, "23");
         let outbox = Outbox::new(10, 4);
-        assert_eq!(["1", "2", "3"].map(|payload| outbox.push(message(payload))), [0, 0, 1]);
+        assert_eq!(
+            ["1", "2", "3"].map(|payload| outbox.push(message(payload))),
+            [0, 0, 1]
+        );
         assert_eq!(outbox.push(message("four!")), 1);
         assert_eq!(outbox.len(), 2);
     }
@@ -209,11 +256,26 @@ mod tests {
         let outbox = Outbox::new(10, 10 << 20);
         let large = Bytes::from(vec![b'x'; PIPELINE_BYTES_MAX / 2 + 1]);
         for _ in 0..3 {
-            outbox.push(Message { channel: Bytes::from_static(b"c"), payload: large.clone() });
+            outbox.push(Message {
+                channel: Bytes::from_static(b"c"),
+                payload: large.clone(),
+            });
         }
         outbox.open();
-        assert_eq!(outbox.try_take(&mut Vec::new()), Some(Batch { probe: false, messages: 2 }));
-        assert_eq!(outbox.try_take(&mut Vec::new()), Some(Batch { probe: false, messages: 1 }));
+        assert_eq!(
+            outbox.try_take(&mut Vec::new()),
+            Some(Batch {
+                probe: false,
+                messages: 2
+            })
+        );
+        assert_eq!(
+            outbox.try_take(&mut Vec::new()),
+            Some(Batch {
+                probe: false,
+                messages: 1
+            })
+        );
         assert_eq!(outbox.try_take(&mut Vec::new()), None);
     }
 
@@ -224,7 +286,13 @@ mod tests {
         outbox.push(message("1"));
         outbox.open();
         let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out).await, Batch { probe: false, messages: 1 });
+        assert_eq!(
+            outbox.take(&mut out).await,
+            Batch {
+                probe: false,
+                messages: 1
+            }
+        );
         {
             let drain = outbox.drain();
             tokio::pin!(drain);

@@ -37,9 +37,14 @@ fn unasked(link: &mut Link) -> Result<(), Fault> {
     match link.decoder.decode()? {
         None => Ok(()),
         Some(Reply::Error(line)) => Err(Fault::from_error_line(line)),
-        Some(Reply::Status(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Null | Reply::Array(_) | Reply::Oversized) => {
-            Err(Fault::Refused("an answer to nothing".to_owned()))
-        }
+        Some(
+            Reply::Status(_)
+            | Reply::Integer(_)
+            | Reply::Bulk(_)
+            | Reply::Null
+            | Reply::Array(_)
+            | Reply::Oversized,
+        ) => Err(Fault::Refused("an answer to nothing".to_owned())),
     }
 }
 
@@ -65,14 +70,24 @@ impl Drop for InFlight<'_> {
     }
 }
 
-async fn exchange(shared: &Shared, link: &mut Link, pipeline: &[u8], batch: Batch) -> Result<(), Fault> {
+async fn exchange(
+    shared: &Shared,
+    link: &mut Link,
+    pipeline: &[u8],
+    batch: Batch,
+) -> Result<(), Fault> {
     let limit = shared.options.probe_timeout;
-    let mut in_flight = InFlight { shared, count: batch.messages };
+    let mut in_flight = InFlight {
+        shared,
+        count: batch.messages,
+    };
     link::write(&mut link.writer, pipeline, limit).await?;
     let mut probe = batch.probe;
     while probe || in_flight.count > 0 {
         match link.decoder.decode()? {
-            None => timeout(limit, fill(&mut link.decoder, &mut link.reader)).await.map_err(|_| Fault::AnswerTimeout(limit))??,
+            None => timeout(limit, fill(&mut link.decoder, &mut link.reader))
+                .await
+                .map_err(|_| Fault::AnswerTimeout(limit))??,
             Some(Reply::Error(line)) if probe => return Err(Fault::from_error_line(line)),
             Some(_) if probe => probe = false,
             Some(Reply::Error(line)) => {
@@ -84,7 +99,13 @@ async fn exchange(shared: &Shared, link: &mut Link, pipeline: &[u8], batch: Batc
                 shared.counters.published.add(1);
                 in_flight.answered();
             }
-            Some(Reply::Status(_) | Reply::Bulk(_) | Reply::Null | Reply::Array(_) | Reply::Oversized) => {
+            Some(
+                Reply::Status(_)
+                | Reply::Bulk(_)
+                | Reply::Null
+                | Reply::Array(_)
+                | Reply::Oversized,
+            ) => {
                 return Err(Fault::Refused("unexpected answer to PUBLISH".to_owned()));
             }
         }

@@ -79,27 +79,55 @@ pub(crate) struct Decoder {
 
 enum Parsed {
     Incomplete,
-    Complete { shape: Shape, length: usize },
-    Oversized { header: usize, bytes: usize, parts: usize },
+    Complete {
+        shape: Shape,
+        length: usize,
+    },
+    Oversized {
+        header: usize,
+        bytes: usize,
+        parts: usize,
+    },
 }
 
 /// A reply as places in the buffer.
 enum Shape {
-    Status { start: usize, end: usize },
-    Error { start: usize, end: usize },
+    Status {
+        start: usize,
+        end: usize,
+    },
+    Error {
+        start: usize,
+        end: usize,
+    },
     Integer(i64),
-    Bulk { start: usize, end: usize },
+    Bulk {
+        start: usize,
+        end: usize,
+    },
     Null,
-    Array { parts: [(usize, usize); PARTS_MAX], count: usize },
+    Array {
+        parts: [(usize, usize); PARTS_MAX],
+        count: usize,
+    },
 }
 
 impl Decoder {
     pub(crate) fn new(part_bytes_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), at: 0, part_bytes_max, skip_bytes: 0, skip_parts: 0 }
+        Self {
+            buffer: BytesMut::new(),
+            at: 0,
+            part_bytes_max,
+            skip_bytes: 0,
+            skip_parts: 0,
+        }
     }
 
     /// Reads more. Returns how much; 0 is the end. Cancelling loses nothing.
-    pub(crate) async fn fill(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
+    pub(crate) async fn fill(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+    ) -> std::io::Result<usize> {
         self.buffer.advance(self.at);
         self.at = 0;
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
@@ -125,10 +153,17 @@ impl Decoder {
                     Shape::Integer(number) => Reply::Integer(number),
                     Shape::Bulk { start, end } => Reply::Bulk(&bytes[start..end]),
                     Shape::Null => Reply::Null,
-                    Shape::Array { parts, count } => Reply::Array(Parts { parts: parts.map(|(start, end)| &bytes[start..end]), count }),
+                    Shape::Array { parts, count } => Reply::Array(Parts {
+                        parts: parts.map(|(start, end)| &bytes[start..end]),
+                        count,
+                    }),
                 }))
             }
-            Parsed::Oversized { header, bytes, parts } => {
+            Parsed::Oversized {
+                header,
+                bytes,
+                parts,
+            } => {
                 self.at += header;
                 self.skip_bytes = bytes;
                 self.skip_parts = parts;
@@ -149,8 +184,10 @@ impl Decoder {
             if self.skip_parts == 0 {
                 return Ok(true);
             }
-            let Some((kind, line, length)) = line(&self.buffer[self.at..])? else { return Ok(false) };
-            let number = integer(line)?;
+            let Some(Line { kind, text, length }) = line(&self.buffer[self.at..])? else {
+                return Ok(false);
+            };
+            let number = integer(text)?;
             self.at += length;
             self.skip_parts -= 1;
             if kind == b'$' && number >= 0 {
@@ -160,15 +197,28 @@ impl Decoder {
     }
 }
 
-/// The first byte, the line after it and the length of all that with its end.
-fn line(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>, RespError> {
-    let Some((&kind, rest)) = input.split_first() else { return Ok(None) };
+/// A line: its first byte, which says what it is, and the text after that.
+struct Line<'a> {
+    kind: u8,
+    text: &'a [u8],
+    /// Bytes of all that, with its end.
+    length: usize,
+}
+
+fn line(input: &[u8]) -> Result<Option<Line<'_>>, RespError> {
+    let Some((&kind, rest)) = input.split_first() else {
+        return Ok(None);
+    };
     if !matches!(kind, b'+' | b'-' | b':' | b'$' | b'*') {
         return Err(RespError::Type(kind));
     }
     let window = &rest[..rest.len().min(LINE_BYTES_MAX)];
     match window.iter().position(|byte| *byte == b'\n') {
-        Some(end) if end > 0 && window[end - 1] == b'\r' => Ok(Some((kind, &rest[..end - 1], end + 2))),
+        Some(end) if end > 0 && window[end - 1] == b'\r' => Ok(Some(Line {
+            kind,
+            text: &rest[..end - 1],
+            length: end + 2,
+        })),
         Some(_) => Err(RespError::Length),
         None if window.len() == LINE_BYTES_MAX => Err(RespError::Length),
         None => Ok(None),
@@ -176,34 +226,63 @@ fn line(input: &[u8]) -> Result<Option<(u8, &[u8], usize)>, RespError> {
 }
 
 fn integer(line: &[u8]) -> Result<i64, RespError> {
-    std::str::from_utf8(line).ok().and_then(|digits| digits.parse().ok()).ok_or(RespError::Length)
+    std::str::from_utf8(line)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(RespError::Length)
 }
 
 /// Redis allows 512 MiB; more is an attempt at overflow.
 fn bulk_len(number: i64) -> Result<usize, RespError> {
-    usize::try_from(number).ok().filter(|length| *length <= 1 << 32).ok_or(RespError::Length)
+    usize::try_from(number)
+        .ok()
+        .filter(|length| *length <= 1 << 32)
+        .ok_or(RespError::Length)
 }
 
 fn parse(input: &[u8], part_bytes_max: usize) -> Result<Parsed, RespError> {
-    let Some((kind, text, length)) = line(input)? else { return Ok(Parsed::Incomplete) };
+    let Some(Line { kind, text, length }) = line(input)? else {
+        return Ok(Parsed::Incomplete);
+    };
     let complete = |shape| Ok(Parsed::Complete { shape, length });
     match kind {
-        b'+' => complete(Shape::Status { start: 1, end: 1 + text.len() }),
-        b'-' => complete(Shape::Error { start: 1, end: 1 + text.len() }),
+        b'+' => complete(Shape::Status {
+            start: 1,
+            end: 1 + text.len(),
+        }),
+        b'-' => complete(Shape::Error {
+            start: 1,
+            end: 1 + text.len(),
+        }),
         b':' => complete(Shape::Integer(integer(text)?)),
         b'$' if text == b"-1" => complete(Shape::Null),
         b'*' if text == b"-1" => complete(Shape::Null),
         b'$' => Ok(match parse_part(input, 0, part_bytes_max)? {
             Part::Incomplete => Parsed::Incomplete,
-            Part::At { start, end, next } => Parsed::Complete { shape: Shape::Bulk { start, end }, length: next },
-            Part::Oversized { header, bytes } => Parsed::Oversized { header, bytes, parts: 0 },
+            Part::At { start, end, next } => Parsed::Complete {
+                shape: Shape::Bulk { start, end },
+                length: next,
+            },
+            Part::Oversized { header, bytes } => Parsed::Oversized {
+                header,
+                bytes,
+                parts: 0,
+            },
         }),
         _ => parse_array(input, integer(text)?, length, part_bytes_max),
     }
 }
 
-fn parse_array(input: &[u8], count: i64, mut at: usize, part_bytes_max: usize) -> Result<Parsed, RespError> {
-    let count = usize::try_from(count).ok().filter(|count| *count <= PARTS_MAX).ok_or(RespError::Parts)?;
+fn parse_array(
+    input: &[u8],
+    count: i64,
+    mut at: usize,
+    part_bytes_max: usize,
+) -> Result<Parsed, RespError> {
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= PARTS_MAX)
+        .ok_or(RespError::Parts)?;
     let mut parts = [(0, 0); PARTS_MAX];
     for (index, part) in parts[..count].iter_mut().enumerate() {
         match parse_part(input, at, part_bytes_max)? {
@@ -212,38 +291,73 @@ fn parse_array(input: &[u8], count: i64, mut at: usize, part_bytes_max: usize) -
                 *part = (start, end);
                 at = next;
             }
-            Part::Oversized { header, bytes } => return Ok(Parsed::Oversized { header, bytes, parts: count - index - 1 }),
+            Part::Oversized { header, bytes } => {
+                return Ok(Parsed::Oversized {
+                    header,
+                    bytes,
+                    parts: count - index - 1,
+                });
+            }
         }
     }
-    Ok(Parsed::Complete { shape: Shape::Array { parts, count }, length: at })
+    Ok(Parsed::Complete {
+        shape: Shape::Array { parts, count },
+        length: at,
+    })
 }
 
 enum Part {
     Incomplete,
-    At { start: usize, end: usize, next: usize },
-    Oversized { header: usize, bytes: usize },
+    At {
+        start: usize,
+        end: usize,
+        next: usize,
+    },
+    Oversized {
+        header: usize,
+        bytes: usize,
+    },
 }
 
 fn parse_part(input: &[u8], at: usize, part_bytes_max: usize) -> Result<Part, RespError> {
-    let Some((kind, text, length)) = line(&input[at..])? else { return Ok(Part::Incomplete) };
+    let Some(Line { kind, text, length }) = line(&input[at..])? else {
+        return Ok(Part::Incomplete);
+    };
     match kind {
-        b':' => return Ok(Part::At { start: at + 1, end: at + 1 + text.len(), next: at + length }),
+        b':' => {
+            return Ok(Part::At {
+                start: at + 1,
+                end: at + 1 + text.len(),
+                next: at + length,
+            });
+        }
         b'$' => {}
         _ => return Err(RespError::Type(kind)),
     }
     let number = integer(text)?;
     let start = at + length;
     if number == -1 {
-        return Ok(Part::At { start, end: start, next: start });
+        return Ok(Part::At {
+            start,
+            end: start,
+            next: start,
+        });
     }
     let bytes = bulk_len(number)?;
     if bytes > part_bytes_max {
-        return Ok(Part::Oversized { header: start, bytes: bytes + 2 });
+        return Ok(Part::Oversized {
+            header: start,
+            bytes: bytes + 2,
+        });
     }
     let end = start + bytes;
     match input.get(end..end + 2) {
         None => Ok(Part::Incomplete),
-        Some(b"\r\n") => Ok(Part::At { start, end, next: end + 2 }),
+        Some(b"\r\n") => Ok(Part::At {
+            start,
+            end,
+            next: end + 2,
+        }),
         Some(_) => Err(RespError::Length),
     }
 }
@@ -263,15 +377,25 @@ mod tests {
             decoder.buffer.extend_from_slice(piece);
             while let Some(reply) = decoder.decode()? {
                 seen.push(match reply {
-                    Reply::Array(parts) => parts.as_slice().iter().map(|part| String::from_utf8_lossy(part)).collect::<Vec<_>>().join("|"),
-                    Reply::Bulk(bytes) | Reply::Status(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    Reply::Array(parts) => parts
+                        .as_slice()
+                        .iter()
+                        .map(|part| String::from_utf8_lossy(part))
+                        .collect::<Vec<_>>()
+                        .join("|"),
+                    Reply::Bulk(bytes) | Reply::Status(bytes) => {
+                        String::from_utf8_lossy(bytes).into_owned()
+                    }
                     Reply::Error(line) => format!("error {}", String::from_utf8_lossy(line)),
                     Reply::Integer(number) => number.to_string(),
                     Reply::Null => "null".to_owned(),
                     Reply::Oversized => "oversized".to_owned(),
                 });
             }
-            assert!(decoder.buffer.len() - decoder.at <= part_bytes_max * PARTS_MAX + 200, "an oversized part is not held");
+            assert!(
+                decoder.buffer.len() - decoder.at <= part_bytes_max * PARTS_MAX + 200,
+                "an oversized part is not held"
+            );
         }
         Ok(seen)
     }
@@ -284,7 +408,17 @@ mod tests {
         for step in 1..=STREAM.len() {
             assert_eq!(
                 replies(STREAM, step, 100).unwrap(),
-                ["OK", "-3", "null", "null", "a\r\n", "error ERR no", "message|c|hello", "subscribe|c|1", "unsubscribe||0"],
+                [
+                    "OK",
+                    "-3",
+                    "null",
+                    "null",
+                    "a\r\n",
+                    "error ERR no",
+                    "message|c|hello",
+                    "subscribe|c|1",
+                    "unsubscribe||0"
+                ],
                 "{step}"
             );
         }
@@ -294,27 +428,50 @@ mod tests {
     fn oversized_parts_are_passed_over_wherever_they_stand() {
         let long = "x".repeat(5000);
         let last = format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5000\r\n{long}\r\n+next\r\n");
-        let middle = format!("*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$5000\r\n{long}\r\n$2\r\nhi\r\n+next\r\n");
-        let both = format!("*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$5000\r\n{long}\r\n$5000\r\n{long}\r\n+next\r\n");
+        let middle =
+            format!("*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$5000\r\n{long}\r\n$2\r\nhi\r\n+next\r\n");
+        let both = format!(
+            "*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$5000\r\n{long}\r\n$5000\r\n{long}\r\n+next\r\n"
+        );
         let alone = format!("$5000\r\n{long}\r\n+next\r\n");
         for input in [last, middle, both, alone] {
             for step in [1, 7, 1000, 20_000] {
-                assert_eq!(replies(input.as_bytes(), step, if step < 20_000 { 100 } else { 4999 }).unwrap(), ["oversized", "next"]);
+                assert_eq!(
+                    replies(
+                        input.as_bytes(),
+                        step,
+                        if step < 20_000 { 100 } else { 4999 }
+                    )
+                    .unwrap(),
+                    ["oversized", "next"]
+                );
             }
         }
     }
 
     #[test]
     fn what_is_no_redis_is_refused() {
-        assert_eq!(replies(b"HTTP/1.1 400 Bad Request\r\n", 100, 100), Err(RespError::Type(b'H')));
+        assert_eq!(
+            replies(b"HTTP/1.1 400 Bad Request\r\n", 100, 100),
+            Err(RespError::Type(b'H'))
+        );
         assert_eq!(replies(b"$x\r\n", 100, 100), Err(RespError::Length));
         assert_eq!(replies(b"$-2\r\n", 100, 100), Err(RespError::Length));
-        assert_eq!(replies(b"$9223372036854775807\r\n", 100, 100), Err(RespError::Length));
+        assert_eq!(
+            replies(b"$9223372036854775807\r\n", 100, 100),
+            Err(RespError::Length)
+        );
         assert_eq!(replies(b"*5\r\n", 100, 100), Err(RespError::Parts));
-        assert_eq!(replies(b"*1\r\n*1\r\n", 100, 100), Err(RespError::Type(b'*')));
+        assert_eq!(
+            replies(b"*1\r\n*1\r\n", 100, 100),
+            Err(RespError::Type(b'*'))
+        );
         assert_eq!(replies(b"$1\r\nabc", 100, 100), Err(RespError::Length));
         let endless = vec![b'+'; LINE_BYTES_MAX + 1];
-        assert_eq!(replies(&endless, LINE_BYTES_MAX + 1, LINE_BYTES_MAX), Err(RespError::Length));
+        assert_eq!(
+            replies(&endless, LINE_BYTES_MAX + 1, LINE_BYTES_MAX),
+            Err(RespError::Length)
+        );
     }
 
     proptest! {

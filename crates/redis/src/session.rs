@@ -65,7 +65,10 @@ enum Probe {
     /// Not before everything is confirmed.
     Waiting,
     Due(Instant),
-    Out { token: String, sent: Instant },
+    Out {
+        token: String,
+        sent: Instant,
+    },
 }
 
 struct Session<'a> {
@@ -81,7 +84,14 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(shared: &'a Arc<Shared>) -> Self {
-        Self { shared, subscriptions: Subscriptions::new(), asked: None, probe: Probe::Waiting, heard: Instant::now(), proven: false }
+        Self {
+            shared,
+            subscriptions: Subscriptions::new(),
+            asked: None,
+            probe: Probe::Waiting,
+            heard: Instant::now(),
+            proven: false,
+        }
     }
 
     /// Subscribes to what is new and leaves what is gone.
@@ -92,7 +102,12 @@ impl<'a> Session<'a> {
         let commands = self.subscriptions.update(self.shared.routes());
         if !commands.is_empty() {
             self.asked = Some(Instant::now());
-            link::write(&mut link.writer, &commands, self.shared.options.probe_timeout).await?;
+            link::write(
+                &mut link.writer,
+                &commands,
+                self.shared.options.probe_timeout,
+            )
+            .await?;
         }
         self.settle();
         Ok(())
@@ -103,35 +118,55 @@ impl<'a> Session<'a> {
         let parts = match reply {
             Reply::Array(parts) => parts.as_slice(),
             Reply::Oversized => {
-                self.shared.malformed(b"", &format_args!("over the limit of {} bytes", self.shared.options.message_bytes_max));
+                self.shared.malformed(
+                    b"",
+                    &format_args!(
+                        "over the limit of {} bytes",
+                        self.shared.options.message_bytes_max
+                    ),
+                );
                 return Ok(());
             }
             Reply::Error(line) => return Err(Fault::from_error_line(line)),
             Reply::Status(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Null => {
-                return Err(Fault::Refused("unexpected answer on the subscribed connection".to_owned()));
+                return Err(Fault::Refused(
+                    "unexpected answer on the subscribed connection".to_owned(),
+                ));
             }
         };
         match *parts {
-            [b"pmessage", pattern, channel, payload] => self.deliver_broadcast(pattern, channel, payload),
+            [b"pmessage", pattern, channel, payload] => {
+                self.deliver_broadcast(pattern, channel, payload)
+            }
             [b"message", channel, payload] => self.deliver(channel, payload),
             [b"subscribe", channel, _] => self.subscriptions.confirmed(false, channel),
             [b"psubscribe", pattern, _] => self.subscriptions.confirmed(true, pattern),
             [b"unsubscribe", channel, _] => self.subscriptions.left(false, channel)?,
             [b"punsubscribe", pattern, _] => self.subscriptions.left(true, pattern)?,
-            _ => return Err(Fault::Refused("unexpected message on the subscribed connection".to_owned())),
+            _ => {
+                return Err(Fault::Refused(
+                    "unexpected message on the subscribed connection".to_owned(),
+                ));
+            }
         }
         self.settle();
         Ok(())
     }
 
     fn deliver_broadcast(&self, pattern: &[u8], channel: &[u8], payload: &[u8]) {
-        if let Some(namespace) = self.subscriptions.pattern(pattern).and_then(|route| route.namespace.as_ref()) {
+        if let Some(namespace) = self
+            .subscriptions
+            .pattern(pattern)
+            .and_then(|route| route.namespace.as_ref())
+        {
             namespace.handle_broadcast(channel, payload);
         }
     }
 
     fn deliver(&mut self, channel: &[u8], payload: &[u8]) {
-        let Some(route) = self.subscriptions.channel(channel).cloned() else { return };
+        let Some(route) = self.subscriptions.channel(channel).cloned() else {
+            return;
+        };
         match (route.role, route.namespace) {
             (Role::Request, Some(namespace)) => namespace.handle_request(channel, payload),
             // Answers to other servers' requests; this one has none under way.
@@ -142,7 +177,9 @@ impl<'a> Session<'a> {
     }
 
     fn handle_probe(&mut self, payload: &[u8]) {
-        let Probe::Out { token, sent } = &self.probe else { return };
+        let Probe::Out { token, sent } = &self.probe else {
+            return;
+        };
         if token.as_bytes() != payload {
             return;
         }
@@ -161,7 +198,9 @@ impl<'a> Session<'a> {
         if self.subscriptions.is_settled() {
             self.asked = None;
             let version = self.subscriptions.version();
-            self.shared.settled.send_if_modified(|settled| std::mem::replace(settled, version) != version);
+            self.shared
+                .settled
+                .send_if_modified(|settled| std::mem::replace(settled, version) != version);
             if matches!(self.probe, Probe::Waiting) {
                 self.send_probe();
             }
@@ -170,8 +209,14 @@ impl<'a> Session<'a> {
 
     fn send_probe(&mut self) {
         let token = random_id(PROBE_CHARS);
-        self.shared.outbox.push_probe(Message { channel: Bytes::from(self.shared.probe_channel()), payload: Bytes::from(token.clone()) });
-        self.probe = Probe::Out { token, sent: Instant::now() };
+        self.shared.outbox.push_probe(Message {
+            channel: Bytes::from(self.shared.probe_channel()),
+            payload: Bytes::from(token.clone()),
+        });
+        self.probe = Probe::Out {
+            token,
+            sent: Instant::now(),
+        };
     }
 
     fn wake_up(&self) -> Option<Instant> {
@@ -194,11 +239,16 @@ impl<'a> Session<'a> {
     fn handle_timeout(&mut self) -> Result<(), Fault> {
         let now = Instant::now();
         let limit = self.shared.options.probe_timeout;
-        if self.asked.is_some_and(|asked| asked.max(self.heard) + limit <= now) {
+        if self
+            .asked
+            .is_some_and(|asked| asked.max(self.heard) + limit <= now)
+        {
             return Err(Fault::SubscribeTimeout(limit));
         }
         match &self.probe {
-            Probe::Out { sent, .. } if self.give_up_at(*sent) <= now => return Err(Fault::ProbeLost(limit)),
+            Probe::Out { sent, .. } if self.give_up_at(*sent) <= now => {
+                return Err(Fault::ProbeLost(limit));
+            }
             Probe::Due(at) if *at <= now => self.send_probe(),
             Probe::Waiting | Probe::Due(_) | Probe::Out { .. } => {}
         }
@@ -208,7 +258,12 @@ impl<'a> Session<'a> {
     /// Leaves the channels, so that nobody waits for our answers, then lets what is queued go out.
     async fn shut_down(&mut self, link: &mut Link) -> Result<(), Fault> {
         let commands = self.subscriptions.leave();
-        link::write(&mut link.writer, &commands, self.shared.options.probe_timeout).await?;
+        link::write(
+            &mut link.writer,
+            &commands,
+            self.shared.options.probe_timeout,
+        )
+        .await?;
         let limit = self.shared.options.drain_timeout;
         let left = async {
             loop {

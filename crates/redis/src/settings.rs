@@ -76,7 +76,9 @@ pub struct RedisParts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// The URL cannot be read at all.
-    #[error("{variable} is not a URL of the form redis://username:password@host:port/db (characters such as # / ? @ in the password have to be percent-encoded)")]
+    #[error(
+        "{variable} is not a URL of the form redis://username:password@host:port/db (characters such as # / ? @ in the password have to be percent-encoded)"
+    )]
     NotAUrl {
         /// The variable that holds it.
         variable: &'static str,
@@ -88,7 +90,9 @@ pub enum SettingsError {
         variable: &'static str,
     },
     /// No host is named.
-    #[error("{variable} names no host (characters such as # / ? @ in a password have to be percent-encoded)")]
+    #[error(
+        "{variable} names no host (characters such as # / ? @ in a password have to be percent-encoded)"
+    )]
     NoHost {
         /// The variable that holds it.
         variable: &'static str,
@@ -123,11 +127,15 @@ impl RedisSettings {
     /// Settings from a URL that the environment variable `variable` holds: `redis://username:password@host:port/db`, or
     /// `rediss://` for TLS.
     pub fn from_url(variable: &'static str, url: &str) -> Result<Self, SettingsError> {
-        let url = Url::parse(url.trim()).map_err(|error| match error {
-            url::ParseError::EmptyHost => SettingsError::NoHost { variable },
-            url::ParseError::RelativeUrlWithoutBase => SettingsError::Scheme { variable },
-            _ => SettingsError::NotAUrl { variable },
-        })?;
+        let parsed = Url::parse(url.trim());
+        let url = match parsed {
+            Ok(url) => url,
+            Err(url::ParseError::EmptyHost) => return Err(SettingsError::NoHost { variable }),
+            Err(url::ParseError::RelativeUrlWithoutBase) => {
+                return Err(SettingsError::Scheme { variable });
+            }
+            Err(_) => return Err(SettingsError::NotAUrl { variable }),
+        };
         let tls = match url.scheme() {
             "redis" => false,
             "rediss" => true,
@@ -137,16 +145,27 @@ impl RedisSettings {
         if url.fragment().is_some() || url.query().is_some_and(|query| query.contains('@')) {
             return Err(SettingsError::NotAUrl { variable });
         }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(SettingsError::NoHost { variable })?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or(SettingsError::NoHost { variable })?;
         let db = match url.path().trim_matches('/') {
             "" => 0,
-            number => number.parse().map_err(|_| SettingsError::Database { variable })?,
+            number => number
+                .parse()
+                .map_err(|_| SettingsError::Database { variable })?,
         };
         let decoded = |text: &str| {
-            percent_decode_str(text).decode_utf8().map(|text| filled(&text)).map_err(|_| SettingsError::Credentials { variable })
+            percent_decode_str(text)
+                .decode_utf8()
+                .map(|text| filled(&text))
+                .map_err(|_| SettingsError::Credentials { variable })
         };
         Ok(Self {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
             port: url.port().unwrap_or(PORT),
             username: decoded(url.username())?,
             password: decoded(url.password().unwrap_or_default())?,
@@ -176,8 +195,8 @@ impl RedisSettings {
         Ok(Self {
             host: host.to_owned(),
             port,
-            username: parts.username.as_deref().and_then(filled),
-            password: parts.password.as_deref().and_then(filled),
+            username: parts.username.filter(|username| !username.is_empty()),
+            password: parts.password.filter(|password| !password.is_empty()),
             db: parts.db.unwrap_or(0),
             tls: parts.tls.unwrap_or(azure),
             source: Source::Parts,
@@ -187,7 +206,11 @@ impl RedisSettings {
     /// `host:port/db`, for logs.
     pub fn address(&self) -> String {
         let Self { host, port, db, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}/{db}") } else { format!("{host}:{port}/{db}") }
+        if host.contains(':') {
+            format!("[{host}]:{port}/{db}")
+        } else {
+            format!("{host}:{port}/{db}")
+        }
     }
 
     /// Whether the connection is encrypted.
@@ -231,10 +254,23 @@ mod tests {
     fn urls_are_read() {
         let settings = url("redis://alice:p%40ss%23@db.example.com:7000/3").unwrap();
         assert_eq!(settings.address(), "db.example.com:7000/3");
-        assert_eq!((settings.username.as_deref(), settings.password.as_deref(), settings.tls), (Some("alice"), Some("p@ss#"), false));
+        assert_eq!(
+            (
+                settings.username.as_deref(),
+                settings.password.as_deref(),
+                settings.tls
+            ),
+            (Some("alice"), Some("p@ss#"), false)
+        );
         let settings = url(" rediss://:secret@red-abc \n").unwrap();
-        assert_eq!((settings.address().as_str(), settings.tls), ("red-abc:6379/0", true));
-        assert_eq!((settings.username, settings.password.as_deref()), (None, Some("secret")));
+        assert_eq!(
+            (settings.address().as_str(), settings.tls),
+            ("red-abc:6379/0", true)
+        );
+        assert_eq!(
+            (settings.username, settings.password.as_deref()),
+            (None, Some("secret"))
+        );
         assert_eq!(url("redis://[::1]:7/").unwrap().address(), "[::1]:7/0");
         assert_eq!(url("redis://localhost").unwrap().password, None);
     }
@@ -246,11 +282,23 @@ mod tests {
             ("http://:hunter2@host", SettingsError::Scheme { variable }),
             ("hunter2", SettingsError::Scheme { variable }),
             ("", SettingsError::Scheme { variable }),
-            ("redis://:hunter2@host:70000", SettingsError::NotAUrl { variable }),
+            (
+                "redis://:hunter2@host:70000",
+                SettingsError::NotAUrl { variable },
+            ),
             ("redis://:hunt#er2@host", SettingsError::NoHost { variable }),
-            ("redis://alice:12#er2@host", SettingsError::NotAUrl { variable }),
-            ("redis://alice:12?er2@host", SettingsError::NotAUrl { variable }),
-            ("redis://alice:12/er2@host", SettingsError::Database { variable }),
+            (
+                "redis://alice:12#er2@host",
+                SettingsError::NotAUrl { variable },
+            ),
+            (
+                "redis://alice:12?er2@host",
+                SettingsError::NotAUrl { variable },
+            ),
+            (
+                "redis://alice:12/er2@host",
+                SettingsError::Database { variable },
+            ),
             ("redis://host/hunter2", SettingsError::Database { variable }),
             ("redis://host/-1", SettingsError::Database { variable }),
             ("redis://:%ff@host", SettingsError::Credentials { variable }),
@@ -260,24 +308,66 @@ mod tests {
             let error = url(text).unwrap_err();
             assert_eq!(error, expected, "{text}");
             let said = format!("{error} {error:?}");
-            assert!(said.contains(variable) && !said.contains("hunter2") && !said.contains("er2"), "{said}");
+            assert!(
+                said.contains(variable) && !said.contains("hunter2") && !said.contains("er2"),
+                "{said}"
+            );
         }
     }
 
     #[test]
     fn parts_are_read_and_azure_means_tls() {
-        let part = |host: &str, port, tls| RedisSettings::from_parts(RedisParts { host: host.to_owned(), port, tls, ..RedisParts::default() });
-        assert_eq!(part("localhost", None, None).unwrap().address(), "localhost:6379/0");
-        assert!(part("cache.redis.cache.windows.net", Some(6380), None).unwrap().tls);
-        assert!(part("Cache.Redis.Cache.Windows.Net", Some(6380), None).unwrap().tls);
-        assert!(!part("cache.redis.cache.windows.net", Some(6379), None).unwrap().tls);
-        assert!(!part("redis.cache.windows.net.evil.example", Some(6380), None).unwrap().tls);
-        assert!(!part("cache.redis.cache.windows.net", Some(6380), Some(false)).unwrap().tls);
+        let part = |host: &str, port, tls| {
+            RedisSettings::from_parts(RedisParts {
+                host: host.to_owned(),
+                port,
+                tls,
+                ..RedisParts::default()
+            })
+        };
+        assert_eq!(
+            part("localhost", None, None).unwrap().address(),
+            "localhost:6379/0"
+        );
+        assert!(
+            part("cache.redis.cache.windows.net", Some(6380), None)
+                .unwrap()
+                .tls
+        );
+        assert!(
+            part("Cache.Redis.Cache.Windows.Net", Some(6380), None)
+                .unwrap()
+                .tls
+        );
+        assert!(
+            !part("cache.redis.cache.windows.net", Some(6379), None)
+                .unwrap()
+                .tls
+        );
+        assert!(
+            !part("redis.cache.windows.net.evil.example", Some(6380), None)
+                .unwrap()
+                .tls
+        );
+        assert!(
+            !part("cache.redis.cache.windows.net", Some(6380), Some(false))
+                .unwrap()
+                .tls
+        );
         assert!(part("localhost", None, Some(true)).unwrap().tls);
         let variable = "REDIS_HOST";
-        assert_eq!(part("redis://:hunter2@host", None, None), Err(SettingsError::HostIsUrl { variable }));
-        assert_eq!(part("host:6379", None, None), Err(SettingsError::HostHasPort { variable }));
-        assert_eq!(part(" ", None, None), Err(SettingsError::NoHost { variable }));
+        assert_eq!(
+            part("redis://:hunter2@host", None, None),
+            Err(SettingsError::HostIsUrl { variable })
+        );
+        assert_eq!(
+            part("host:6379", None, None),
+            Err(SettingsError::HostHasPort { variable })
+        );
+        assert_eq!(
+            part(" ", None, None),
+            Err(SettingsError::NoHost { variable })
+        );
         assert_eq!(part("::1", None, None).unwrap().address(), "[::1]:6379/0");
     }
 
@@ -285,6 +375,15 @@ mod tests {
     fn the_password_is_never_shown() {
         let settings = url("redis://alice:hunter2@host").unwrap();
         assert!(!format!("{settings:?} {}", settings.address()).contains("hunter2"));
-        assert!(!format!("{:?}", RedisParts { host: "redis://:hunter2@h".into(), ..RedisParts::default() }).contains("hunter2"));
+        assert!(
+            !format!(
+                "{:?}",
+                RedisParts {
+                    host: "redis://:hunter2@h".into(),
+                    ..RedisParts::default()
+                }
+            )
+            .contains("hunter2")
+        );
     }
 }

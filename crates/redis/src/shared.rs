@@ -51,7 +51,10 @@ struct Details {
 impl Shared {
     pub(crate) fn new(settings: RedisSettings, options: RedisOptions) -> Self {
         Self {
-            outbox: Outbox::new(options.publish_queue_messages_max, options.publish_queue_bytes_max),
+            outbox: Outbox::new(
+                options.publish_queue_messages_max,
+                options.publish_queue_bytes_max,
+            ),
             settings,
             options,
             uid: random_id(16),
@@ -62,7 +65,12 @@ impl Shared {
             changed: Notify::new(),
             namespaces: Mutex::default(),
             version: AtomicU64::new(1),
-            details: Mutex::new(Details { since: SystemTime::now(), round_trip: None, proofs: 0, last_error: None }),
+            details: Mutex::new(Details {
+                since: SystemTime::now(),
+                round_trip: None,
+                proofs: 0,
+                last_error: None,
+            }),
             complained: Mutex::new(None),
             ended: AtomicBool::new(false),
         }
@@ -73,12 +81,19 @@ impl Shared {
     }
 
     pub(crate) fn limits(&self) -> msgpack::Limits {
-        msgpack::Limits { bytes_max: self.options.message_bytes_max, ..msgpack::Limits::default() }
+        msgpack::Limits {
+            bytes_max: self.options.message_bytes_max,
+            ..msgpack::Limits::default()
+        }
     }
 
     pub(crate) fn publish(&self, message: Message) {
         // After the end nobody would ever take it out again.
-        let dropped = if self.ended.load(Ordering::Acquire) { 1 } else { self.outbox.push(message) };
+        let dropped = if self.ended.load(Ordering::Acquire) {
+            1
+        } else {
+            self.outbox.push(message)
+        };
         self.counters.dropped.add(dropped);
     }
 
@@ -97,7 +112,10 @@ impl Shared {
         namespace.detach();
         let mut namespaces = self.namespaces.lock();
         // One of the same name may have been attached since.
-        if namespaces.get(namespace.name()).is_some_and(|current| std::ptr::eq(&**current, namespace)) {
+        if namespaces
+            .get(namespace.name())
+            .is_some_and(|current| std::ptr::eq(&**current, namespace))
+        {
             namespaces.remove(namespace.name());
             self.version.fetch_add(1, Ordering::Release);
             drop(namespaces);
@@ -171,10 +189,18 @@ impl Shared {
             (was, news)
         };
         if was == RedisState::Connected {
-            tracing::info!(address, reason = error, "delivery over Redis is lost; local delivery goes on, events for other servers wait, reconnecting");
+            tracing::info!(
+                address,
+                reason = error,
+                "delivery over Redis is lost; local delivery goes on, events for other servers wait, reconnecting"
+            );
             self.state.send_replace(RedisState::Disconnected);
         } else if news {
-            tracing::warn!(address, reason = error, "Redis cannot be used; this server goes on alone and keeps trying");
+            tracing::warn!(
+                address,
+                reason = error,
+                "Redis cannot be used; this server goes on alone and keeps trying"
+            );
         } else {
             tracing::debug!(address, reason = error, "Redis still cannot be used");
         }
@@ -203,7 +229,9 @@ impl Shared {
     /// Counts a message that is not what its channel carries.
     pub(crate) fn malformed(&self, channel: &[u8], error: &dyn std::fmt::Display) {
         self.counters.malformed.add(1);
-        let channel: String = String::from_utf8_lossy(&channel[..channel.len().min(200)]).escape_debug().collect();
+        let channel: String = String::from_utf8_lossy(&channel[..channel.len().min(200)])
+            .escape_debug()
+            .collect();
         self.complain(&channel, error);
     }
 
@@ -242,5 +270,7 @@ impl Shared {
 pub(crate) fn random_id(length: usize) -> String {
     const CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut random = rand::rng();
-    (0..length).map(|_| char::from(CHARS[random.random_range(0..CHARS.len())])).collect()
+    (0..length)
+        .map(|_| char::from(CHARS[random.random_range(0..CHARS.len())]))
+        .collect()
 }

@@ -52,24 +52,54 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) fn new<'a>(version: u64, probe_channel: &str, namespaces: impl Iterator<Item = &'a Arc<Namespace>>) -> Self {
-        let mut routes = Self { version, patterns: HashMap::new(), channels: HashMap::new() };
-        routes.channels.insert(Bytes::copy_from_slice(probe_channel.as_bytes()), Route { role: Role::Probe, namespace: None });
+    pub(crate) fn new<'a>(
+        version: u64,
+        probe_channel: &str,
+        namespaces: impl Iterator<Item = &'a Arc<Namespace>>,
+    ) -> Self {
+        let mut routes = Self {
+            version,
+            patterns: HashMap::new(),
+            channels: HashMap::new(),
+        };
+        routes.channels.insert(
+            Bytes::copy_from_slice(probe_channel.as_bytes()),
+            Route {
+                role: Role::Probe,
+                namespace: None,
+            },
+        );
         for namespace in namespaces {
             let channels = namespace.channels();
-            let route = |role| Route { role, namespace: Some(namespace.clone()) };
-            routes.patterns.insert(channels.pattern.clone(), route(Role::Broadcast));
-            routes.channels.insert(channels.own_response.clone(), route(Role::Response));
+            let route = |role| Route {
+                role,
+                namespace: Some(namespace.clone()),
+            };
+            routes
+                .patterns
+                .insert(channels.pattern.clone(), route(Role::Broadcast));
+            routes
+                .channels
+                .insert(channels.own_response.clone(), route(Role::Response));
             // A namespace may be named so that the answers of another go by the name of its requests; requests matter more.
-            routes.channels.entry(channels.response.clone()).or_insert_with(|| route(Role::Response));
-            routes.channels.insert(channels.request.clone(), route(Role::Request));
+            routes
+                .channels
+                .entry(channels.response.clone())
+                .or_insert_with(|| route(Role::Response));
+            routes
+                .channels
+                .insert(channels.request.clone(), route(Role::Request));
         }
         routes
     }
 
     fn wanted(&self) -> HashSet<Subscription> {
         let all = self.patterns.iter().chain(&self.channels);
-        all.map(|(name, route)| Subscription { role: route.role, name: name.clone() }).collect()
+        all.map(|(name, route)| Subscription {
+            role: route.role,
+            name: name.clone(),
+        })
+        .collect()
     }
 }
 
@@ -85,8 +115,17 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     pub(crate) fn new() -> Self {
-        let routes = Routes { version: 0, patterns: HashMap::new(), channels: HashMap::new() };
-        Self { routes, asked: HashSet::new(), missing: HashSet::new(), leaving: HashMap::new() }
+        let routes = Routes {
+            version: 0,
+            patterns: HashMap::new(),
+            channels: HashMap::new(),
+        };
+        Self {
+            routes,
+            asked: HashSet::new(),
+            missing: HashSet::new(),
+            leaving: HashMap::new(),
+        }
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -124,16 +163,39 @@ impl Subscriptions {
         leave.sort_by_key(|subscription| std::cmp::Reverse(subscription.role));
         for group in leave.chunk_by(|a, b| a.role == b.role) {
             for Subscription { role, name } in group {
-                *self.leaving.entry((role.is_pattern(), name.clone())).or_default() += 1;
+                *self
+                    .leaving
+                    .entry((role.is_pattern(), name.clone()))
+                    .or_default() += 1;
                 self.missing.remove(&(role.is_pattern(), name.clone()));
             }
-            put(&mut out, if group[0].role.is_pattern() { b"PUNSUBSCRIBE" } else { b"UNSUBSCRIBE" }, group);
+            put(
+                &mut out,
+                if group[0].role.is_pattern() {
+                    b"PUNSUBSCRIBE"
+                } else {
+                    b"UNSUBSCRIBE"
+                },
+                group,
+            );
         }
         let mut enter: Vec<_> = wanted.difference(&self.asked).cloned().collect();
         enter.sort_by_key(|subscription| subscription.role);
         for group in enter.chunk_by(|a, b| a.role == b.role) {
-            self.missing.extend(group.iter().map(|subscription| (subscription.role.is_pattern(), subscription.name.clone())));
-            put(&mut out, if group[0].role.is_pattern() { b"PSUBSCRIBE" } else { b"SUBSCRIBE" }, group);
+            self.missing.extend(
+                group.iter().map(|subscription| {
+                    (subscription.role.is_pattern(), subscription.name.clone())
+                }),
+            );
+            put(
+                &mut out,
+                if group[0].role.is_pattern() {
+                    b"PSUBSCRIBE"
+                } else {
+                    b"SUBSCRIBE"
+                },
+                group,
+            );
         }
         self.asked = wanted;
         out
@@ -149,7 +211,9 @@ impl Subscriptions {
 
     pub(crate) fn left(&mut self, is_pattern: bool, name: &[u8]) -> Result<(), Fault> {
         let key = (is_pattern, Bytes::copy_from_slice(name));
-        let Some(count) = self.leaving.get_mut(&key) else { return Err(Fault::Unsubscribed) };
+        let Some(count) = self.leaving.get_mut(&key) else {
+            return Err(Fault::Unsubscribed);
+        };
         *count -= 1;
         if *count == 0 {
             self.leaving.remove(&key);
@@ -169,21 +233,42 @@ mod tests {
     use super::*;
 
     fn wanted(names: &[(Role, &'static str)]) -> HashSet<Subscription> {
-        names.iter().map(|&(role, name)| Subscription { role, name: Bytes::from_static(name.as_bytes()) }).collect()
+        names
+            .iter()
+            .map(|&(role, name)| Subscription {
+                role,
+                name: Bytes::from_static(name.as_bytes()),
+            })
+            .collect()
     }
 
     /// The commands without lengths.
     fn said(bytes: &[u8]) -> String {
         let text = String::from_utf8_lossy(bytes);
-        text.split("\r\n").filter(|line| !line.is_empty() && !line.starts_with('$')).map(|line| if line.starts_with('*') { "/" } else { line }).collect::<Vec<_>>().join(" ")
+        text.split("\r\n")
+            .filter(|line| !line.is_empty() && !line.starts_with('$'))
+            .map(|line| if line.starts_with('*') { "/" } else { line })
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
     fn requests_are_subscribed_last_and_left_first() {
         let mut subscriptions = Subscriptions::new();
-        let all = wanted(&[(Role::Request, "q"), (Role::Broadcast, "b*"), (Role::Probe, "p"), (Role::Response, "r")]);
-        assert_eq!(said(&subscriptions.ask(all)), "/ PSUBSCRIBE b* / SUBSCRIBE r / SUBSCRIBE p / SUBSCRIBE q");
-        assert_eq!(said(&subscriptions.leave()), "/ UNSUBSCRIBE q / UNSUBSCRIBE p / UNSUBSCRIBE r / PUNSUBSCRIBE b*");
+        let all = wanted(&[
+            (Role::Request, "q"),
+            (Role::Broadcast, "b*"),
+            (Role::Probe, "p"),
+            (Role::Response, "r"),
+        ]);
+        assert_eq!(
+            said(&subscriptions.ask(all)),
+            "/ PSUBSCRIBE b* / SUBSCRIBE r / SUBSCRIBE p / SUBSCRIBE q"
+        );
+        assert_eq!(
+            said(&subscriptions.leave()),
+            "/ UNSUBSCRIBE q / UNSUBSCRIBE p / UNSUBSCRIBE r / PUNSUBSCRIBE b*"
+        );
     }
 
     #[test]
@@ -191,7 +276,10 @@ mod tests {
         let mut subscriptions = Subscriptions::new();
         subscriptions.ask(wanted(&[(Role::Request, "q"), (Role::Broadcast, "q")]));
         subscriptions.confirmed(false, b"q");
-        assert!(!subscriptions.is_settled(), "the pattern of the same name is missing");
+        assert!(
+            !subscriptions.is_settled(),
+            "the pattern of the same name is missing"
+        );
         subscriptions.confirmed(true, b"q");
         assert!(subscriptions.is_settled());
         // Left and wanted again before the first answer.
@@ -209,6 +297,9 @@ mod tests {
         let mut subscriptions = Subscriptions::new();
         subscriptions.ask(wanted(&[(Role::Request, "q")]));
         subscriptions.confirmed(false, b"q");
-        assert!(matches!(subscriptions.left(false, b"q"), Err(Fault::Unsubscribed)));
+        assert!(matches!(
+            subscriptions.left(false, b"q"),
+            Err(Fault::Unsubscribed)
+        ));
     }
 }

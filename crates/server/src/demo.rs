@@ -88,6 +88,7 @@ impl Demo {
             tokio::join!(first.stop(), second.stop());
         }
         joint.end().await;
+        tracing::info!("stopped");
         Ok(())
     }
 

@@ -92,7 +92,6 @@ impl Instance {
             server_id,
             link,
             sibling,
-            relay: &common.relay.to_string(),
         } = plan;
         let socket_io = SocketIo::new(common, link.factory());
         let health = {
@@ -138,18 +137,26 @@ impl Instance {
         &self.link
     }
 
-    /// Stops accepting, tells every client, sends what is queued, and leaves the other servers. Ends within ten seconds.
+    /// Refuses further clients, tells those that are here after what was sent to them before, stops listening, and leaves the other
+    /// servers. Ends within ten seconds.
     pub(crate) async fn stop(self) {
         self.health.stop();
-        self.shutdown.send_replace(true);
         let clients = self.socket_io.connections();
         tracing::info!(clients, "stopping");
-        let goodbye = async { tokio::join!(self.socket_io.close(), self.serving) };
-        if timeout(CLOSE_WAIT, goodbye).await.is_err() {
-            tracing::warn!(
+        let goodbye = async {
+            // The listener stays open meanwhile: a client between two polls has to come back for what is still to be delivered.
+            self.socket_io.close().await;
+            self.shutdown.send_replace(true);
+            self.serving.await
+        };
+        match timeout(CLOSE_WAIT, goodbye).await {
+            Ok(Ok(Ok(()))) => (),
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the listener failed"),
+            Ok(Err(error)) => tracing::error!(%error, "the task of the listener failed"),
+            Err(_) => tracing::warn!(
                 clients = self.socket_io.connections(),
-                "some clients did not take their goodbye in time"
-            );
+                "requests were still under way"
+            ),
         }
         if timeout(LINK_WAIT, self.link.close()).await.is_err() {
             tracing::warn!("the way to other servers did not close in time");
@@ -171,14 +178,14 @@ pub(crate) async fn listen(host: &str, port: u16) -> Result<TcpListener, StartEr
         }
     }
     let host = host.to_owned();
-    match last.kind() {
-        io::ErrorKind::AddrInUse => Err(StartError::PortInUse { host, port }),
-        _ => Err(StartError::Listen {
-            host,
-            port,
-            error: last,
-        }),
+    if last.kind() == io::ErrorKind::AddrInUse {
+        return Err(StartError::PortInUse { host, port });
     }
+    Err(StartError::Listen {
+        host,
+        port,
+        error: last,
+    })
 }
 
 /// A name for a server that was given none.

@@ -135,6 +135,9 @@ async fn announce(adapter: Arc<RedisAdapter>, server: String, redis: String) {
                 let next = "clients stay connected and local delivery goes on; retrying";
                 tracing::warn!(server, redis, reason, next, "Redis lost");
             }
+            Some(News::StillLost { reason }) => {
+                tracing::warn!(server, redis, reason, "Redis is still away");
+            }
             Some(News::Recovered { after }) => {
                 let after = format!("{:.1} s", after.as_secs_f64());
                 tracing::info!(
@@ -178,6 +181,7 @@ enum News {
     Proven,
     Without { reason: String },
     Lost { reason: String },
+    StillLost { reason: String },
     Recovered { after: Duration },
 }
 
@@ -216,7 +220,7 @@ impl Announcer {
             (Told::Lost { reason, .. }, RedisState::Connecting | RedisState::Disconnected) => {
                 let error = error.filter(|error| error != reason)?;
                 error.clone_into(reason);
-                Some(News::Lost {
+                Some(News::StillLost {
                     reason: error.to_owned(),
                 })
             }
@@ -250,6 +254,12 @@ mod tests {
 
     fn without(reason: &str) -> Option<News> {
         Some(News::Without {
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn still_lost(reason: &str) -> Option<News> {
+        Some(News::StillLost {
             reason: reason.to_owned(),
         })
     }
@@ -321,7 +331,7 @@ mod tests {
             (0, Connected, None, Some(News::Proven)),
             (10, Disconnected, Some("reset"), lost("reset")),
             (11, Disconnected, Some("reset"), None),
-            (12, Disconnected, Some("refused"), lost("refused")),
+            (12, Disconnected, Some("refused"), still_lost("refused")),
             (
                 15,
                 Connected,

@@ -75,7 +75,11 @@ pub(crate) fn check_filter(text: &str) -> Result<String, String> {
 /// Starts the log of this process.
 pub(crate) fn start(config: &LogConfig) {
     // What the adapter says at this level about coming and going, the server says itself.
-    let filter = if config.filter == "info" { "info,synapse_redis=warn" } else { &config.filter };
+    let filter = if config.filter == "info" {
+        "info,synapse_redis=warn"
+    } else {
+        &config.filter
+    };
     let filter = EnvFilter::new(filter);
     let colours = std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -18,6 +18,7 @@ mod settings;
 mod socket_io;
 mod stop;
 mod timestamp;
+mod values;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -118,7 +118,8 @@ mod tests {
         Pages::new(&Facts {
             server_id: "<alpha>",
             port: 3001,
-            sibling: Some(3000), relay: "off",
+            sibling: Some(3000),
+            relay: "off",
             path: "/rt",
         })
     }

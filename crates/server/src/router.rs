@@ -165,7 +165,8 @@ mod tests {
         let pages = Pages::new(&Facts {
             server_id: "alpha",
             port: 3000,
-            sibling: None, relay: "off",
+            sibling: None,
+            relay: "off",
             path: "/socket.io",
         });
         let site = Site {

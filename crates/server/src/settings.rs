@@ -266,7 +266,8 @@ mod tests {
                 .unwrap()
                 .map(|value| format!("{} {}", value.name, value.text))
         };
-        let rows: &[(&[&str], &[(&str, &str)], Option<&str>)] = &[
+        type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Option<&'a str>);
+        let rows: &[Row<'_>] = &[
             (&[], &[], None),
             (&[], &[("PORT", "")], None),
             (&[], &[("PORT", "4000")], Some("PORT 4000")),

@@ -93,7 +93,8 @@ impl Client {
     /// Lets a client in and runs the handlers that wait for it.
     fn welcome(&mut self, socket: &Socket, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         if socket.begin() {
-            for running in start_connect_handlers(socket) {
+            let started = catch_unwind(AssertUnwindSafe(|| start_connect_handlers(socket)));
+            for running in started.map_err(|_| panicked())? {
                 self.run(running, cx)?;
             }
         }

@@ -135,4 +135,17 @@ mod tests {
         assert!(size_of::<Memberships<Arc<()>>>() <= 16);
         assert!(size_of::<Stand<Arc<()>>>() <= 40);
     }
+    #[test]
+    fn nothing_is_kept_after_the_last_room() {
+        let member = testing::someone(1);
+        let rooms: Vec<_> = (0..100)
+            .map(|number| Arc::new(Room::with(&number.to_string(), &member)))
+            .collect();
+        let mut standing = member.memberships().lock();
+        rooms.iter().for_each(|room| standing.push(room.clone()));
+        rooms[1..].iter().for_each(|room| standing.forget(room));
+        assert!(matches!(standing.0.as_deref(), Some(Stand::In(list)) if !list.spilled()));
+        standing.forget(&rooms[0]);
+        assert!(standing.0.is_none());
+    }
 }

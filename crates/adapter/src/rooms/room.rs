@@ -78,3 +78,16 @@ impl<M: Member> Room<M> {
         self.members.read().iter().for_each(each);
     }
 }
+
+#[cfg(test)]
+impl<M> Room<M> {
+    /// Nobody joins or leaves while this is held.
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        self.members.read()
+    }
+
+    /// Whether somebody is about to join or leave.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.members.is_locked_exclusive()
+    }
+}

@@ -153,3 +153,42 @@ impl<M> RoomTable<M> {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::member::testing::someone;
+    use super::*;
+
+    #[test]
+    fn a_room_that_has_emptied_is_replaced_and_taken_out_once() {
+        let (table, [first, second]) = (RoomTable::new(), [someone(1), someone(2)]);
+        let old = table.join("a", &first).expect("the room is new");
+        // Another thread joins between the two steps of leaving.
+        assert_eq!(old.leave(&first), Leaving::Emptied);
+        assert_eq!(old.join(&second), Joining::Gone);
+        let new = table.join("a", &second).expect("the old room is gone");
+        assert!(!Arc::ptr_eq(&old, &new));
+        table.take_out(&old);
+        assert!(
+            table
+                .find("a")
+                .is_some_and(|found| Arc::ptr_eq(&found, &new) && found.has(&second))
+        );
+        assert!(table.leave(&new, &second));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn whoever_comes_second_finds_the_room_of_the_first() {
+        let (table, [first, second]) = (RoomTable::new(), [someone(1), someone(2)]);
+        let room = table.join("a", &first).expect("the room is new");
+        // Both had looked before there was one.
+        assert!(table.create(table.hash("a"), "a", &second, None).is_none());
+        assert!(
+            table
+                .join("a", &second)
+                .is_some_and(|found| Arc::ptr_eq(&found, &room))
+        );
+        assert!(table.join("a", &second).is_none());
+    }
+}

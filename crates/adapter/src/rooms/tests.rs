@@ -1,3 +1,7 @@
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use super::member::testing::{Someone, someone};
 use super::*;
 
@@ -265,4 +269,78 @@ fn rooms_are_not_called_from_inside_of_select() {
     let rooms = rooms();
     let [_first] = inserted(&rooms);
     rooms.select(&Target::default(), |member| drop(rooms.rooms_of(member)));
+}
+
+/// Runs `begun` until it waits for the room that nobody may change meanwhile, then `second`, then lets both go on.
+fn meanwhile<A: Send, B: Send>(
+    room: &room::Room<Someone>,
+    begun: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let hold = room.hold();
+        let begun = scope.spawn(begun);
+        let give_up_at = Instant::now() + Duration::from_secs(10);
+        while !room.is_awaited() && Instant::now() < give_up_at {
+            thread::yield_now();
+        }
+        let (done, is_done) = mpsc::sync_channel(1);
+        let second = scope.spawn(move || {
+            let outcome = second();
+            done.send(()).ok();
+            outcome
+        });
+        // It has to wait for the first. If it did not, it would have the time to do its harm.
+        let waits = is_done.recv_timeout(Duration::from_millis(100)).is_err();
+        drop(hold);
+        let outcomes = (begun.join().unwrap(), second.join().unwrap());
+        assert!(waits, "the second did not wait for the first");
+        outcomes
+    })
+}
+
+#[test]
+fn removing_waits_for_a_join_that_has_begun_and_undoes_it() {
+    let rooms = rooms();
+    let [other, member] = inserted(&rooms);
+    rooms.join(&other, "a").unwrap();
+    let room = rooms.rooms.find("a").unwrap();
+    let (joined, left) = meanwhile(&room, || rooms.join(&member, "a"), || rooms.remove(&member));
+    assert_eq!(joined, Ok(true));
+    assert_eq!(left, [Arc::<str>::from("a")]);
+    assert!(!rooms.is_in(&member, "a") && rooms.rooms_of(&member).is_empty());
+    assert_eq!(member.holders(), 1);
+}
+
+#[test]
+fn joining_waits_for_a_removal_that_has_begun_and_is_refused() {
+    let rooms = rooms();
+    let [other, member] = inserted(&rooms);
+    rooms.join(&other, "a").unwrap();
+    rooms.join(&member, "a").unwrap();
+    let room = rooms.rooms.find("a").unwrap();
+    let (left, joined) = meanwhile(&room, || rooms.remove(&member), || rooms.join(&member, "b"));
+    assert_eq!(left, [Arc::<str>::from("a")]);
+    assert_eq!(joined, Err(JoinError::Left));
+    assert!(!rooms.has_room("b"));
+    assert_eq!(member.holders(), 1);
+}
+
+#[test]
+fn inserting_waits_for_a_removal_that_has_begun_and_is_refused() {
+    let rooms = rooms();
+    let [other] = inserted(&rooms);
+    let refused = someone(2);
+    rooms.join(&other, "a").unwrap();
+    rooms.join(&refused, "a").unwrap();
+    let room = rooms.rooms.find("a").unwrap();
+    let (left, inserted) = meanwhile(
+        &room,
+        || rooms.remove(&refused),
+        || rooms.insert(refused.clone()),
+    );
+    assert_eq!(left, [Arc::<str>::from("a")]);
+    assert!(!inserted);
+    assert_eq!(rooms.len(), 1);
+    assert_eq!(refused.holders(), 1);
 }

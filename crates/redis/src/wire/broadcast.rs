@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use synapse_adapter::{Broadcast, Flags, Target};
 use synapse_protocol::socket::Arguments;
 use synapse_protocol::socket::msgpack::{
-    EncodeError, Limits, Reader, put_arguments, put_array_len, put_bool, put_map_len, put_str, put_uint,
+    EncodeError, Limits, Reader, put_arguments, put_array_len, put_bool, put_map_len, put_str,
+    put_uint,
 };
 
 use super::WireError;
@@ -27,8 +28,17 @@ pub(crate) enum Received {
 }
 
 /// The bytes that Node writes: `[uid, {type, data, nsp}, {rooms, except, flags}]`.
-pub(crate) fn encode(uid: &str, namespace: &str, broadcast: &Broadcast, limits: &Limits) -> Result<Vec<u8>, EncodeError> {
-    let Broadcast { target, flags, arguments } = broadcast;
+pub(crate) fn encode(
+    uid: &str,
+    namespace: &str,
+    broadcast: &Broadcast,
+    limits: &Limits,
+) -> Result<Vec<u8>, EncodeError> {
+    let Broadcast {
+        target,
+        flags,
+        arguments,
+    } = broadcast;
     let mut out = Vec::with_capacity(96 + arguments.json().len());
     put_array_len(&mut out, 3);
     put_str(&mut out, uid);
@@ -47,7 +57,9 @@ pub(crate) fn encode(uid: &str, namespace: &str, broadcast: &Broadcast, limits: 
     put_str(&mut out, "flags");
     put_flags(&mut out, flags);
     if out.len() > limits.bytes_max {
-        return Err(EncodeError::TooLarge { limit: limits.bytes_max });
+        return Err(EncodeError::TooLarge {
+            limit: limits.bytes_max,
+        });
     }
     Ok(out)
 }
@@ -60,7 +72,12 @@ fn put_names(out: &mut Vec<u8>, names: &[Box<str>]) {
 }
 
 fn put_flags(out: &mut Vec<u8>, flags: &Flags) {
-    put_map_len(out, usize::from(flags.volatile) + usize::from(flags.compress.is_some()) + usize::from(flags.timeout.is_some()));
+    put_map_len(
+        out,
+        usize::from(flags.volatile)
+            + usize::from(flags.compress.is_some())
+            + usize::from(flags.timeout.is_some()),
+    );
     if flags.volatile {
         put_str(out, "volatile");
         put_bool(out, true);
@@ -76,7 +93,12 @@ fn put_flags(out: &mut Vec<u8>, flags: &Flags) {
 }
 
 /// Reads what Node, an emitter or a minimal peer sends: keys in any order, unknown ones passed over, `nsp`, `except` and `flags` optional.
-pub(crate) fn decode(payload: &[u8], own_uid: &str, namespace: &str, limits: &Limits) -> Result<Received, WireError> {
+pub(crate) fn decode(
+    payload: &[u8],
+    own_uid: &str,
+    namespace: &str,
+    limits: &Limits,
+) -> Result<Received, WireError> {
     let mut reader = Reader::new(payload);
     if reader.array_len()? < 3 {
         return Err(WireError::Missing("the third part of a broadcast"));
@@ -89,7 +111,11 @@ pub(crate) fn decode(payload: &[u8], own_uid: &str, namespace: &str, limits: &Li
         return Ok(Received::Elsewhere);
     }
     let (target, flags) = decode_opts(&mut reader)?;
-    Ok(Received::Broadcast(Broadcast { target, flags, arguments: packet.arguments }))
+    Ok(Received::Broadcast(Broadcast {
+        target,
+        flags,
+        arguments: packet.arguments,
+    }))
 }
 
 /// An event with the namespace it is for; none is the main one.
@@ -116,7 +142,10 @@ pub(crate) fn decode_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<
             _ => reader.skip()?,
         }
     }
-    Ok(Packet { namespace, arguments: arguments.ok_or(WireError::Missing("the data of a packet"))? })
+    Ok(Packet {
+        namespace,
+        arguments: arguments.ok_or(WireError::Missing("the data of a packet"))?,
+    })
 }
 
 pub(crate) fn decode_opts(reader: &mut Reader<'_>) -> Result<(Target, Flags), WireError> {
@@ -138,7 +167,9 @@ pub(crate) fn decode_names(reader: &mut Reader<'_>) -> Result<SmallVec<[Box<str>
     if reader.skip_nil() {
         return Ok(SmallVec::new());
     }
-    (0..reader.array_len()?).map(|_| Ok(reader.name()?.into())).collect()
+    (0..reader.array_len()?)
+        .map(|_| Ok(reader.name()?.into()))
+        .collect()
 }
 
 fn decode_flags(reader: &mut Reader<'_>) -> Result<Flags, WireError> {
@@ -174,17 +205,33 @@ pub(crate) mod tests {
 
     pub(crate) fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
     }
 
     /// Lines of a fixture: a name, then hex.
     pub(crate) fn fixture(name: &str) -> Vec<u8> {
-        let line = include_str!("../../tests/fixtures/classic.txt").lines().find(|line| line.split_whitespace().next() == Some(name));
-        bytes(line.unwrap_or_else(|| panic!("no fixture {name}")).split_whitespace().nth(1).unwrap())
+        let line = include_str!("../../tests/fixtures/classic.txt")
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(name));
+        bytes(
+            line.unwrap_or_else(|| panic!("no fixture {name}"))
+                .split_whitespace()
+                .nth(1)
+                .unwrap(),
+        )
     }
 
     pub(crate) fn arguments(json: &str, attachments: &[&'static [u8]]) -> Arguments {
-        Arguments::from_validated(Bytes::copy_from_slice(json.as_bytes()), attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect())
+        Arguments::from_validated(
+            Bytes::copy_from_slice(json.as_bytes()),
+            attachments
+                .iter()
+                .map(|bytes| Bytes::from_static(bytes))
+                .collect(),
+        )
     }
 
     fn names(names: &[&str]) -> SmallVec<[Box<str>; 1]> {
@@ -200,15 +247,41 @@ pub(crate) mod tests {
 
     #[test]
     fn broadcasts_are_node_s_to_the_byte_both_ways() {
-        let plain = |json: &str| Broadcast { target: Target::default(), flags: Flags::default(), arguments: arguments(json, &[]) };
-        let binary = Broadcast { arguments: arguments(r#"["bin",{"_placeholder":true,"num":0}]"#, &[b"\x03\x04"]), ..plain("[]") };
-        let room = Broadcast { target: Target { rooms: names(&["room1"]), except: names(&[]) }, ..plain(r#"["hello"]"#) };
-        let flags = Broadcast {
-            target: Target { rooms: names(&["r1", "r2"]), except: names(&["r3"]) },
-            flags: Flags { volatile: true, compress: Some(false), timeout: None },
+        let plain = |json: &str| Broadcast {
+            target: Target::default(),
+            flags: Flags::default(),
+            arguments: arguments(json, &[]),
+        };
+        let binary = Broadcast {
+            arguments: arguments(r#"["bin",{"_placeholder":true,"num":0}]"#, &[b"\x03\x04"]),
+            ..plain("[]")
+        };
+        let room = Broadcast {
+            target: Target {
+                rooms: names(&["room1"]),
+                except: names(&[]),
+            },
             ..plain(r#"["hello"]"#)
         };
-        let except = Broadcast { target: Target { rooms: names(&[]), except: names(&["xcKpjEIJX4ETn6ZBAAAA"]) }, ..plain(r#"["hello"]"#) };
+        let flags = Broadcast {
+            target: Target {
+                rooms: names(&["r1", "r2"]),
+                except: names(&["r3"]),
+            },
+            flags: Flags {
+                volatile: true,
+                compress: Some(false),
+                timeout: None,
+            },
+            ..plain(r#"["hello"]"#)
+        };
+        let except = Broadcast {
+            target: Target {
+                rooms: names(&[]),
+                except: names(&["xcKpjEIJX4ETn6ZBAAAA"]),
+            },
+            ..plain(r#"["hello"]"#)
+        };
         for (fixture_name, uid, namespace, broadcast) in [
             ("emit", "o3b0AY", "/", plain(r#"["hello","world",1]"#)),
             ("binary", "o3b0AY", "/", binary),
@@ -218,7 +291,11 @@ pub(crate) mod tests {
             ("namespace", "5XPZ9l", "/chat", plain(r#"["hi"]"#)),
         ] {
             let expected = fixture(fixture_name);
-            assert_eq!(encode(uid, namespace, &broadcast, &Limits::default()).unwrap(), expected, "{fixture_name}");
+            assert_eq!(
+                encode(uid, namespace, &broadcast, &Limits::default()).unwrap(),
+                expected,
+                "{fixture_name}"
+            );
             assert_eq!(received(&expected, namespace), broadcast, "{fixture_name}");
         }
     }
@@ -236,17 +313,36 @@ pub(crate) mod tests {
     fn emitters_and_minimal_peers_are_understood() {
         let broadcast = received(&fixture("emitter-room"), "/");
         assert_eq!(broadcast.arguments.json(), r#"["fromEmitter",1]"#);
-        assert_eq!(broadcast.target, Target { rooms: names(&["room1"]), except: names(&[]) });
+        assert_eq!(
+            broadcast.target,
+            Target {
+                rooms: names(&["room1"]),
+                except: names(&[])
+            }
+        );
         // ["rust01", {type: 2, data: ["min", 1]}, {rooms: []}]
         let minimal = b"\x93\xa6rust01\x82\xa4type\x02\xa4data\x92\xa3min\x01\x81\xa5rooms\x90";
         assert_eq!(received(minimal, "/").arguments.json(), r#"["min",1]"#);
-        assert!(matches!(decode(minimal, "mine00", "/chat", &Limits::default()), Ok(Received::Elsewhere)));
-        assert!(matches!(decode(minimal, "rust01", "/", &Limits::default()), Ok(Received::Own)));
+        assert!(matches!(
+            decode(minimal, "mine00", "/chat", &Limits::default()),
+            Ok(Received::Elsewhere)
+        ));
+        assert!(matches!(
+            decode(minimal, "rust01", "/", &Limits::default()),
+            Ok(Received::Own)
+        ));
         // Unknown keys everywhere, a number as a room, nil for lists, more parts than three.
         let odd = b"\x94\xa1x\x83\xa1?\x81\xa1a\x91\x01\xa4data\x91\xa1e\xa4type\x05\x84\xa5rooms\x92\x07\xa1r\xa6except\xc0\xa5flags\x83\xa1?\x90\xa8compress\xc3\xa7timeout\xcd\x01\xf4\xa1?\xc0\x01";
         let broadcast = received(odd, "/");
         assert_eq!(broadcast.target.rooms, names(&["7", "r"]));
-        assert_eq!(broadcast.flags, Flags { volatile: false, compress: Some(true), timeout: Some(Duration::from_millis(500)) });
+        assert_eq!(
+            broadcast.flags,
+            Flags {
+                volatile: false,
+                compress: Some(true),
+                timeout: Some(Duration::from_millis(500))
+            }
+        );
     }
 
     #[test]
@@ -263,11 +359,17 @@ pub(crate) mod tests {
             b"\x93\xa1x\x81\xa4data\x90",
             b"\x93\x90\x81\xa4data\x90\x80",
         ] {
-            assert!(decode(payload, "mine00", "/", &Limits::default()).is_err(), "{payload:02x?}");
+            assert!(
+                decode(payload, "mine00", "/", &Limits::default()).is_err(),
+                "{payload:02x?}"
+            );
         }
         let whole = fixture("flags");
         for end in 0..whole.len() {
-            assert!(decode(&whole[..end], "mine00", "/", &Limits::default()).is_err(), "cut at {end}");
+            assert!(
+                decode(&whole[..end], "mine00", "/", &Limits::default()).is_err(),
+                "cut at {end}"
+            );
         }
     }
 }

@@ -88,8 +88,14 @@ mod tests {
         assert_eq!(&channels.own_response[..], b"socket.io-response#/#o3b0AY#");
         assert_eq!(&channels.broadcast[..], b"socket.io#/#");
         assert_eq!(&channels.room("room1")[..], b"socket.io#/#room1#");
-        assert_eq!(&channels.response_of("rW3s3R")[..], b"socket.io-response#/#rW3s3R#");
-        assert_eq!(&Channels::new("app", "/a*[b]?\\", "u").pattern[..], br"app#/a\*\[b\]\?\\#*");
+        assert_eq!(
+            &channels.response_of("rW3s3R")[..],
+            b"socket.io-response#/#rW3s3R#"
+        );
+        assert_eq!(
+            &Channels::new("app", "/a*[b]?\\", "u").pattern[..],
+            br"app#/a\*\[b\]\?\\#*"
+        );
     }
 
     #[test]
@@ -108,6 +114,9 @@ mod tests {
         ] {
             assert_eq!(channels.scope(channel.as_bytes()), expected, "{channel}");
         }
-        assert_eq!(channels.scope(b"socket.io#/chat#\xff#"), Some(Scope::Malformed));
+        assert_eq!(
+            channels.scope(b"socket.io#/chat#\xff#"),
+            Some(Scope::Malformed)
+        );
     }
 }

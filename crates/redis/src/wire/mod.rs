@@ -17,7 +17,12 @@ use synapse_protocol::socket::msgpack::{EncodeError, Limits};
 use channels::Channels;
 
 /// A message as its channel and its bytes.
-pub(crate) fn encode(uid: &str, channels: &Channels, message: &ClusterMessage, limits: &Limits) -> Result<(Bytes, Vec<u8>), EncodeError> {
+pub(crate) fn encode(
+    uid: &str,
+    channels: &Channels,
+    message: &ClusterMessage,
+    limits: &Limits,
+) -> Result<(Bytes, Vec<u8>), EncodeError> {
     match message {
         ClusterMessage::Broadcast(broadcast) => {
             let payload = broadcast::encode(uid, &channels.namespace, broadcast, limits)?;
@@ -27,9 +32,13 @@ pub(crate) fn encode(uid: &str, channels: &Channels, message: &ClusterMessage, l
             };
             Ok((channel, payload))
         }
-        ClusterMessage::Join { .. } | ClusterMessage::Leave { .. } | ClusterMessage::Disconnect { .. } | ClusterMessage::ServerSideEmit(_) => {
-            Ok((channels.request.clone(), request::encode(uid, message, limits)?))
-        }
+        ClusterMessage::Join { .. }
+        | ClusterMessage::Leave { .. }
+        | ClusterMessage::Disconnect { .. }
+        | ClusterMessage::ServerSideEmit(_) => Ok((
+            channels.request.clone(),
+            request::encode(uid, message, limits)?,
+        )),
     }
 }
 

@@ -58,6 +58,7 @@ function showHealth(health) {
   byId("round-trip").textContent = joined ? "same process" : state === "off" ? "single server" : trip === null ? "…" : milliseconds(trip);
   showState("node-redis", joined ? "good" : state);
   showState("wire-redis", joined ? "good" : state);
+  byId("server-id").textContent = health.server_id;
   const clients = `${health.connections} ${health.connections === 1 ? "client" : "clients"}`;
   byId("server").textContent = `${clients}, up ${duration(health.uptime_seconds)}`;
   showState("node-server", "good");

@@ -62,26 +62,28 @@ impl<'a> Reader<'a> {
 
     /// Reads the header of an array: how many items follow. Never more than there are bytes.
     pub fn array_len(&mut self) -> Result<usize, DecodeError> {
-        match self.head()? {
-            Head::Array(count) => Ok(count),
-            head => Err(head.unexpected("an array")),
-        }
+        let Head::Array(count) = self.head()? else {
+            return Err(DecodeError::Unexpected {
+                expected: "an array",
+            });
+        };
+        Ok(count)
     }
 
     /// Reads the header of a map: how many pairs follow. Never more than there are bytes.
     pub fn map_len(&mut self) -> Result<usize, DecodeError> {
-        match self.head()? {
-            Head::Map(count) => Ok(count),
-            head => Err(head.unexpected("a map")),
-        }
+        let Head::Map(count) = self.head()? else {
+            return Err(DecodeError::Unexpected { expected: "a map" });
+        };
+        Ok(count)
     }
 
     /// Reads a text. What is no UTF-8 in it becomes U+FFFD.
     pub fn text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
-        match self.head()? {
-            Head::Text(text) => Ok(String::from_utf8_lossy(text)),
-            head => Err(head.unexpected("a text")),
-        }
+        let Head::Text(text) = self.head()? else {
+            return Err(DecodeError::Unexpected { expected: "a text" });
+        };
+        Ok(String::from_utf8_lossy(text))
     }
 
     /// Reads a text, or a number or truth value as the text that JavaScript makes of it when it is used as a name.
@@ -96,18 +98,24 @@ impl<'a> Reader<'a> {
             Head::Nil => Ok(Cow::Borrowed("null")),
             Head::Bool(true) => Ok(Cow::Borrowed("true")),
             Head::Bool(false) => Ok(Cow::Borrowed("false")),
-            head @ (Head::Bin(_) | Head::Extension(..) | Head::Array(_) | Head::Map(_)) => Err(head.unexpected("a name")),
+            Head::Bin(_) | Head::Extension(..) | Head::Array(_) | Head::Map(_) => {
+                Err(DecodeError::Unexpected { expected: "a name" })
+            }
         }
     }
 
     /// Reads a number of any form.
     pub fn number(&mut self) -> Result<f64, DecodeError> {
-        match self.head()? {
-            Head::Number(Number::Unsigned(number)) => Ok(number as f64),
-            Head::Number(Number::Signed(number)) => Ok(number as f64),
-            Head::Number(Number::Float(number)) => Ok(number),
-            head => Err(head.unexpected("a number")),
-        }
+        let Head::Number(number) = self.head()? else {
+            return Err(DecodeError::Unexpected {
+                expected: "a number",
+            });
+        };
+        Ok(match number {
+            Number::Unsigned(number) => number as f64,
+            Number::Signed(number) => number as f64,
+            Number::Float(number) => number,
+        })
     }
 
     /// Reads any value as a truth value: whether it is `true`.
@@ -132,7 +140,12 @@ impl<'a> Reader<'a> {
             let inside = match self.head()? {
                 Head::Array(count) => count,
                 Head::Map(count) => count * 2,
-                Head::Nil | Head::Bool(_) | Head::Number(_) | Head::Text(_) | Head::Bin(_) | Head::Extension(..) => 0,
+                Head::Nil
+                | Head::Bool(_)
+                | Head::Number(_)
+                | Head::Text(_)
+                | Head::Bin(_)
+                | Head::Extension(..) => 0,
             };
             values = values.saturating_add(inside);
         }
@@ -176,9 +189,15 @@ impl<'a> Reader<'a> {
             0xc9 => self.length(4).and_then(|length| self.extension(length))?,
             0xca => Head::Number(Number::Float(f64::from(f32::from_be_bytes(self.fixed()?)))),
             0xcb => Head::Number(Number::Float(f64::from_be_bytes(self.fixed()?))),
-            0xcc => Head::Number(Number::Unsigned(u64::from(u8::from_be_bytes(self.fixed()?)))),
-            0xcd => Head::Number(Number::Unsigned(u64::from(u16::from_be_bytes(self.fixed()?)))),
-            0xce => Head::Number(Number::Unsigned(u64::from(u32::from_be_bytes(self.fixed()?)))),
+            0xcc => Head::Number(Number::Unsigned(u64::from(u8::from_be_bytes(
+                self.fixed()?,
+            )))),
+            0xcd => Head::Number(Number::Unsigned(u64::from(u16::from_be_bytes(
+                self.fixed()?,
+            )))),
+            0xce => Head::Number(Number::Unsigned(u64::from(u32::from_be_bytes(
+                self.fixed()?,
+            )))),
             0xcf => Head::Number(Number::Unsigned(u64::from_be_bytes(self.fixed()?))),
             0xd0 => Head::Number(Number::Signed(i64::from(i8::from_be_bytes(self.fixed()?)))),
             0xd1 => Head::Number(Number::Signed(i64::from(i16::from_be_bytes(self.fixed()?)))),
@@ -197,20 +216,29 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self
+            .rest
+            .split_first_chunk()
+            .ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(*taken)
     }
 
     /// A big-endian length of `width` bytes.
     fn length(&mut self, width: usize) -> Result<usize, DecodeError> {
-        Ok(self.take(width)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+        Ok(self
+            .take(width)?
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte)))
     }
 
     /// What follows a length of `width` bytes.
@@ -220,7 +248,11 @@ impl<'a> Reader<'a> {
 
     /// Every item takes at least a byte, so a count above what is left is a lie.
     fn checked(&self, count: usize) -> Result<usize, DecodeError> {
-        if count > self.rest.len() { Err(DecodeError::Truncated) } else { Ok(count) }
+        if count > self.rest.len() {
+            Err(DecodeError::Truncated)
+        } else {
+            Ok(count)
+        }
     }
 
     fn extension(&mut self, length: usize) -> Result<Head<'a>, DecodeError> {
@@ -241,12 +273,6 @@ enum Head<'a> {
     Map(usize),
 }
 
-impl Head<'_> {
-    fn unexpected(&self, expected: &'static str) -> DecodeError {
-        DecodeError::Unexpected { expected }
-    }
-}
-
 #[derive(Clone, Copy)]
 enum Number {
     Unsigned(u64),
@@ -261,7 +287,9 @@ impl Number {
         match self {
             Self::Unsigned(number) => write!(out, "{number}"),
             Self::Signed(number) => write!(out, "{number}"),
-            Self::Float(number) if number.trunc() == number && number.abs() <= SAFE_INTEGER_MAX => write!(out, "{number}"),
+            Self::Float(number) if number.trunc() == number && number.abs() <= SAFE_INTEGER_MAX => {
+                write!(out, "{number}")
+            }
             Self::Float(number) => match serde_json::Number::from_f64(number) {
                 Some(number) => write!(out, "{number}"),
                 None => write!(out, "null"),
@@ -283,14 +311,23 @@ struct Json<'r, 'a> {
 impl<'r, 'a> Json<'r, 'a> {
     fn new(reader: &'r mut Reader<'a>, limits: &'r Limits) -> Self {
         let capacity = (reader.rest.len() + 16).min(limits.bytes_max);
-        Self { reader, limits, out: Vec::with_capacity(capacity), attachments: Vec::new(), placeholder_seen: false }
+        Self {
+            reader,
+            limits,
+            out: Vec::with_capacity(capacity),
+            attachments: Vec::new(),
+            placeholder_seen: false,
+        }
     }
 
     fn finish(self) -> Result<Arguments, DecodeError> {
         if self.placeholder_seen && !self.attachments.is_empty() {
             return Err(DecodeError::ForgedPlaceholder);
         }
-        Ok(Arguments::from_validated(Bytes::from(self.out), self.attachments))
+        Ok(Arguments::from_validated(
+            Bytes::from(self.out),
+            self.attachments,
+        ))
     }
 
     fn value(&mut self, depth: usize) -> Result<(), DecodeError> {
@@ -310,14 +347,18 @@ impl<'r, 'a> Json<'r, 'a> {
 
     fn check_size(&self) -> Result<(), DecodeError> {
         if self.out.len() > self.limits.bytes_max {
-            return Err(DecodeError::TooLarge { limit: self.limits.bytes_max });
+            return Err(DecodeError::TooLarge {
+                limit: self.limits.bytes_max,
+            });
         }
         Ok(())
     }
 
     fn enter(&self, depth: usize) -> Result<usize, DecodeError> {
         if depth >= self.limits.depth_max {
-            return Err(DecodeError::TooDeep { limit: self.limits.depth_max });
+            return Err(DecodeError::TooDeep {
+                limit: self.limits.depth_max,
+            });
         }
         Ok(depth + 1)
     }
@@ -345,7 +386,8 @@ impl<'r, 'a> Json<'r, 'a> {
             let key = self.key()?;
             put_json_text(&mut self.out, &key);
             self.out.push(b':');
-            self.placeholder_seen |= key == "_placeholder" && self.reader.rest.first() == Some(&0xc3);
+            self.placeholder_seen |=
+                key == "_placeholder" && self.reader.rest.first() == Some(&0xc3);
             self.value(depth)?;
         }
         self.out.push(b'}');
@@ -360,16 +402,26 @@ impl<'r, 'a> Json<'r, 'a> {
                 *self.reader = ahead;
                 Ok(name)
             }
-            Err(DecodeError::Unexpected { .. }) => self.reader.skip().map(|()| Cow::Borrowed("[object Object]")),
+            Err(DecodeError::Unexpected { .. }) => self
+                .reader
+                .skip()
+                .map(|()| Cow::Borrowed("[object Object]")),
             Err(error) => Err(error),
         }
     }
 
     fn attachment(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         if self.attachments.len() >= self.limits.attachments_max {
-            return Err(DecodeError::TooManyAttachments { limit: self.limits.attachments_max });
+            return Err(DecodeError::TooManyAttachments {
+                limit: self.limits.attachments_max,
+            });
         }
-        write!(self.out, r#"{{"_placeholder":true,"num":{}}}"#, self.attachments.len()).expect("writing to memory does not fail");
+        write!(
+            self.out,
+            r#"{{"_placeholder":true,"num":{}}}"#,
+            self.attachments.len()
+        )
+        .expect("writing to memory does not fail");
         self.attachments.push(Bytes::copy_from_slice(bytes));
         Ok(())
     }
@@ -377,9 +429,13 @@ impl<'r, 'a> Json<'r, 'a> {
     fn extension(&mut self, kind: i8, payload: &[u8]) -> Result<(), DecodeError> {
         // Type 0 is what Node's encoder made of undefined (1 byte) and Date (8 bytes) before it wrote timestamps.
         let date = match (kind, payload) {
-            (-1, payload) if matches!(payload.len(), 4 | 8 | 12) => timestamp::milliseconds(payload),
+            (-1, payload) if matches!(payload.len(), 4 | 8 | 12) => {
+                timestamp::milliseconds(payload)
+            }
             (0, &[_]) => None,
-            (0, &[a, b, c, d, e, f, g, h]) => timestamp::in_range(i128::from(i64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+            (0, &[a, b, c, d, e, f, g, h]) => {
+                timestamp::in_range(i128::from(i64::from_be_bytes([a, b, c, d, e, f, g, h])))
+            }
             (kind, payload) => {
                 // Node's decoder hands out a pair of the type and the bytes.
                 write!(self.out, "[{kind},").expect("writing to memory does not fail");
@@ -429,7 +485,9 @@ mod tests {
 
     fn check(bytes: &[u8], json: &str) {
         let mut reader = Reader::new(bytes);
-        let arguments = reader.value(&Limits::default()).unwrap_or_else(|error| panic!("{bytes:02x?}: {error}"));
+        let arguments = reader
+            .value(&Limits::default())
+            .unwrap_or_else(|error| panic!("{bytes:02x?}: {error}"));
         assert_eq!(arguments.json(), format!("[{json}]"), "{bytes:02x?}");
         assert!(reader.rest().is_empty());
         serde_json::from_str::<serde_json::Value>(arguments.json()).unwrap();
@@ -445,23 +503,45 @@ mod tests {
         check(&[0xc3], "true");
         check(&[0x7f], "127");
         check(&[0xe0], "-32");
-        check(&[0xcf, 255, 255, 255, 255, 255, 255, 255, 255], "18446744073709551615");
+        check(
+            &[0xcf, 255, 255, 255, 255, 255, 255, 255, 255],
+            "18446744073709551615",
+        );
         check(&[0xd3, 128, 0, 0, 0, 0, 0, 0, 0], "-9223372036854775808");
         check(&[0xca, 0x3f, 0xc0, 0, 0], "1.5");
         check(b"\xa5a\"\\\n\x01", r#""a\"\\\n\u0001""#);
         check(b"\xa2\xff\xfe", "\"\u{fffd}\u{fffd}\"");
-        check(b"\x83\x01\x02\xc3\x03\xa1k\x04", r#"{"1":2,"true":3,"k":4}"#);
+        check(
+            b"\x83\x01\x02\xc3\x03\xa1k\x04",
+            r#"{"1":2,"true":3,"k":4}"#,
+        );
         check(b"\x81\x91\x01\x02", r#"{"[object Object]":2}"#);
     }
 
     #[test]
     fn floats_keep_their_value_and_what_json_lacks_is_null() {
-        for number in [0.0, -0.0, 1.0, 0.1, 1e21, 1e300, -1e-300, 5e-324, f64::MAX, 9_007_199_254_740_993.0, 123_456.789] {
+        for number in [
+            0.0,
+            -0.0,
+            1.0,
+            0.1,
+            1e21,
+            1e300,
+            -1e-300,
+            5e-324,
+            f64::MAX,
+            9_007_199_254_740_993.0,
+            123_456.789,
+        ] {
             let mut bytes = vec![0xcb];
             bytes.extend(f64::to_be_bytes(number));
             let arguments = Reader::new(&bytes).value(&Limits::default()).unwrap();
             let text = arguments.json().trim_matches(['[', ']']);
-            assert_eq!(text.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{text}");
+            assert_eq!(
+                text.parse::<f64>().unwrap().to_bits(),
+                number.to_bits(),
+                "{text}"
+            );
         }
         for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let mut bytes = vec![0xcb];
@@ -473,9 +553,20 @@ mod tests {
     #[test]
     fn dates_become_the_text_that_json_stringify_gives() {
         check(&[0xd6, 0xff, 0, 0, 0, 0], r#""1970-01-01T00:00:00.000Z""#);
-        check(&[0xd7, 0xff, 0, 0x3d, 0x09, 0, 0, 0, 0, 0], r#""1970-01-01T00:00:00.001Z""#);
-        check(&[0xc7, 12, 0xff, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255], r#""1969-12-31T23:59:59.000Z""#);
-        check(&[0xd7, 0, 0, 0, 0, 0, 0, 0, 0x03, 0xe8], r#""1970-01-01T00:00:01.000Z""#);
+        check(
+            &[0xd7, 0xff, 0, 0x3d, 0x09, 0, 0, 0, 0, 0],
+            r#""1970-01-01T00:00:00.001Z""#,
+        );
+        check(
+            &[
+                0xc7, 12, 0xff, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+            ],
+            r#""1969-12-31T23:59:59.000Z""#,
+        );
+        check(
+            &[0xd7, 0, 0, 0, 0, 0, 0, 0, 0x03, 0xe8],
+            r#""1970-01-01T00:00:01.000Z""#,
+        );
         check(&[0xd4, 0, 0], "null");
         check(&[0xd4, 7, 9], r#"[7,{"_placeholder":true,"num":0}]"#);
     }
@@ -493,25 +584,48 @@ mod tests {
             b"\xcf\x00",
             b"",
         ] {
-            assert_eq!(Reader::new(bytes).value(&Limits::default()), Err(DecodeError::Truncated), "{bytes:02x?}");
-            assert_eq!(Reader::new(bytes).skip(), Err(DecodeError::Truncated), "{bytes:02x?}");
+            assert_eq!(
+                Reader::new(bytes).value(&Limits::default()),
+                Err(DecodeError::Truncated),
+                "{bytes:02x?}"
+            );
+            assert_eq!(
+                Reader::new(bytes).skip(),
+                Err(DecodeError::Truncated),
+                "{bytes:02x?}"
+            );
         }
-        assert_eq!(Reader::new(b"\x80").arguments(&Limits::default()), Err(DecodeError::Unexpected { expected: "an array" }));
+        assert_eq!(
+            Reader::new(b"\x80").arguments(&Limits::default()),
+            Err(DecodeError::Unexpected {
+                expected: "an array"
+            })
+        );
     }
 
     #[test]
     fn depth_size_and_attachments_are_limited() {
         let deep = vec![0x91; 1_000_000];
-        assert_eq!(Reader::new(&deep).value(&Limits::default()), Err(DecodeError::TooDeep { limit: 128 }));
+        assert_eq!(
+            Reader::new(&deep).value(&Limits::default()),
+            Err(DecodeError::TooDeep { limit: 128 })
+        );
         let mut deep = deep;
         deep.push(0xc0);
         assert_eq!(Reader::new(&deep).skip(), Ok(()));
         let mut keys = vec![0x81; 1_000_000];
         keys.push(0xc0);
         assert!(Reader::new(&keys).value(&Limits::default()).is_err());
-        let limits = Limits { bytes_max: 100, attachments_max: 2, ..Limits::default() };
+        let limits = Limits {
+            bytes_max: 100,
+            attachments_max: 2,
+            ..Limits::default()
+        };
         assert_eq!(Reader::new(b"\xd9\x40\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01").value(&limits), Err(DecodeError::TooLarge { limit: 100 }));
-        assert_eq!(Reader::new(b"\x93\xc4\x00\xc4\x00\xc4\x00").value(&limits), Err(DecodeError::TooManyAttachments { limit: 2 }));
+        assert_eq!(
+            Reader::new(b"\x93\xc4\x00\xc4\x00\xc4\x00").value(&limits),
+            Err(DecodeError::TooManyAttachments { limit: 2 })
+        );
     }
 
     #[test]
@@ -519,12 +633,20 @@ mod tests {
         let map = b"\x82\xac_placeholder\xc3\xa3num\x05";
         check(map, r#"{"_placeholder":true,"num":5}"#);
         let both = [b"\x92\xc4\x01\x00".as_slice(), map].concat();
-        assert_eq!(Reader::new(&both).arguments(&Limits::default()), Err(DecodeError::ForgedPlaceholder));
+        assert_eq!(
+            Reader::new(&both).arguments(&Limits::default()),
+            Err(DecodeError::ForgedPlaceholder)
+        );
     }
 
     #[test]
     fn names_are_what_javascript_makes_of_them() {
-        for (bytes, expected) in [(b"\xa1a".as_slice(), "a"), (b"\x05", "5"), (b"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", "1.5"), (b"\xc3", "true")] {
+        for (bytes, expected) in [
+            (b"\xa1a".as_slice(), "a"),
+            (b"\x05", "5"),
+            (b"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", "1.5"),
+            (b"\xc3", "true"),
+        ] {
             assert_eq!(Reader::new(bytes).name().unwrap(), expected);
         }
         assert!(Reader::new(b"\x90").name().is_err());

@@ -26,12 +26,20 @@ pub enum EncodeError {
 }
 
 /// Appends `arguments` as a msgpack array. After an error `out` is as before.
-pub fn put_arguments(out: &mut Vec<u8>, arguments: &Arguments, limits: &Limits) -> Result<(), EncodeError> {
+pub fn put_arguments(
+    out: &mut Vec<u8>,
+    arguments: &Arguments,
+    limits: &Limits,
+) -> Result<(), EncodeError> {
     put_text(out, arguments.json(), arguments.attachments(), limits)
 }
 
 /// Appends the first of `arguments` as a single value; nil when there is none. After an error `out` is as before.
-pub fn put_first(out: &mut Vec<u8>, arguments: &Arguments, limits: &Limits) -> Result<(), EncodeError> {
+pub fn put_first(
+    out: &mut Vec<u8>,
+    arguments: &Arguments,
+    limits: &Limits,
+) -> Result<(), EncodeError> {
     let mut transcoder = Transcoder::new(out, arguments.json(), arguments.attachments(), limits);
     transcoder.skip_space();
     let result = match transcoder.next() {
@@ -49,7 +57,12 @@ pub fn put_first(out: &mut Vec<u8>, arguments: &Arguments, limits: &Limits) -> R
     transcoder.finish(result)
 }
 
-pub(super) fn put_text(out: &mut Vec<u8>, json: &str, attachments: &[Bytes], limits: &Limits) -> Result<(), EncodeError> {
+pub(super) fn put_text(
+    out: &mut Vec<u8>,
+    json: &str,
+    attachments: &[Bytes],
+    limits: &Limits,
+) -> Result<(), EncodeError> {
     let mut transcoder = Transcoder::new(out, json, attachments, limits);
     let result = transcoder.whole();
     transcoder.finish(result)
@@ -66,8 +79,20 @@ struct Transcoder<'a> {
 }
 
 impl<'a> Transcoder<'a> {
-    fn new(out: &'a mut Vec<u8>, json: &'a str, attachments: &'a [Bytes], limits: &'a Limits) -> Self {
-        Self { start: out.len(), out, json, at: 0, attachments, limits }
+    fn new(
+        out: &'a mut Vec<u8>,
+        json: &'a str,
+        attachments: &'a [Bytes],
+        limits: &'a Limits,
+    ) -> Self {
+        Self {
+            start: out.len(),
+            out,
+            json,
+            at: 0,
+            attachments,
+            limits,
+        }
     }
 
     fn finish(self, result: Result<(), EncodeError>) -> Result<(), EncodeError> {
@@ -80,7 +105,11 @@ impl<'a> Transcoder<'a> {
     fn whole(&mut self) -> Result<(), EncodeError> {
         self.value(0)?;
         self.skip_space();
-        if self.at == self.json.len() { Ok(()) } else { Err(EncodeError::Malformed) }
+        if self.at == self.json.len() {
+            Ok(())
+        } else {
+            Err(EncodeError::Malformed)
+        }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -112,7 +141,9 @@ impl<'a> Transcoder<'a> {
             Some(_) | None => return Err(EncodeError::Malformed),
         }
         if self.out.len() - self.start > self.limits.bytes_max {
-            return Err(EncodeError::TooLarge { limit: self.limits.bytes_max });
+            return Err(EncodeError::TooLarge {
+                limit: self.limits.bytes_max,
+            });
         }
         Ok(())
     }
@@ -127,7 +158,10 @@ impl<'a> Transcoder<'a> {
     }
 
     fn number(&mut self) -> Result<(), EncodeError> {
-        let length = self.json[self.at..].bytes().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).count();
+        let length = self.json[self.at..]
+            .bytes()
+            .take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'))
+            .count();
         let text = &self.json[self.at..self.at + length];
         self.at += length;
         if let Ok(number) = text.parse::<u64>() {
@@ -143,7 +177,10 @@ impl<'a> Transcoder<'a> {
     fn string(&mut self) -> Result<(), EncodeError> {
         self.at += 1;
         let text = &self.json[self.at..];
-        let end = text.bytes().position(|byte| byte == b'"' || byte == b'\\').ok_or(EncodeError::Malformed)?;
+        let end = text
+            .bytes()
+            .position(|byte| byte == b'"' || byte == b'\\')
+            .ok_or(EncodeError::Malformed)?;
         if text.as_bytes()[end] == b'"' {
             put_str(self.out, &text[..end]);
             self.at += end + 1;
@@ -157,7 +194,9 @@ impl<'a> Transcoder<'a> {
 
     fn enter(&self, depth: usize) -> Result<usize, EncodeError> {
         if depth >= self.limits.depth_max {
-            return Err(EncodeError::TooDeep { limit: self.limits.depth_max });
+            return Err(EncodeError::TooDeep {
+                limit: self.limits.depth_max,
+            });
         }
         Ok(depth + 1)
     }
@@ -275,7 +314,9 @@ fn unescape(text: &str) -> Option<(String, usize)> {
     let mut out = String::new();
     let mut at = 0;
     loop {
-        let plain = text[at..].bytes().position(|byte| byte == b'"' || byte == b'\\')?;
+        let plain = text[at..]
+            .bytes()
+            .position(|byte| byte == b'"' || byte == b'\\')?;
         out.push_str(&text[at..at + plain]);
         at += plain + 1;
         if text.as_bytes()[at - 1] == b'"' {
@@ -293,7 +334,9 @@ fn unescape(text: &str) -> Option<(String, usize)> {
             b'u' => {
                 let high = hex(text, at)?;
                 at += 4;
-                let low = text[at..].strip_prefix("\\u").and_then(|_| hex(text, at + 2));
+                let low = text[at..]
+                    .strip_prefix("\\u")
+                    .and_then(|_| hex(text, at + 2));
                 match (char::from_u32(high), low) {
                     (Some(character), _) => character,
                     (None, Some(low)) if high < 0xdc00 && (0xdc00..0xe000).contains(&low) => {
@@ -310,7 +353,11 @@ fn unescape(text: &str) -> Option<(String, usize)> {
 
 fn hex(text: &str, at: usize) -> Option<u32> {
     let digits = text.get(at..at + 4)?;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then(|| u32::from_str_radix(digits, 16).ok())
+        .flatten()
 }
 
 /// Appends nil.
@@ -428,7 +475,11 @@ mod tests {
 
     fn check(json: &str, expected: &[u8]) {
         let mut out = b"kept".to_vec();
-        assert_eq!(put_text(&mut out, json, &[], &Limits::default()), Ok(()), "{json}");
+        assert_eq!(
+            put_text(&mut out, json, &[], &Limits::default()),
+            Ok(()),
+            "{json}"
+        );
         assert_eq!(&out[4..], expected, "{json}");
     }
 
@@ -442,7 +493,10 @@ mod tests {
         check("65536", &[0xce, 0, 1, 0, 0]);
         check("70000", &[0xce, 0, 1, 0x11, 0x70]);
         check("1099511627776", &[0xcf, 0, 0, 1, 0, 0, 0, 0, 0]);
-        check("18446744073709551615", &[0xcf, 255, 255, 255, 255, 255, 255, 255, 255]);
+        check(
+            "18446744073709551615",
+            &[0xcf, 255, 255, 255, 255, 255, 255, 255, 255],
+        );
         check("-1", &[0xff]);
         check("-32", &[0xe0]);
         check("-33", &[0xd0, 0xdf]);
@@ -453,7 +507,10 @@ mod tests {
         check("1.0", &[1]);
         check("1e3", &[0xcd, 3, 0xe8]);
         check("-2.0", &[0xfe]);
-        check("1e20", &[0xcb, 0x44, 0x15, 0xaf, 0x1d, 0x78, 0xb5, 0x8c, 0x40]);
+        check(
+            "1e20",
+            &[0xcb, 0x44, 0x15, 0xaf, 0x1d, 0x78, 0xb5, 0x8c, 0x40],
+        );
         check("1e999", &[0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0]);
     }
 
@@ -467,27 +524,65 @@ mod tests {
             check(lonely, b"\xa3\xef\xbf\xbd");
         }
         check(r#""\ud83dx""#, b"\xa4\xef\xbf\xbdx");
-        check(r#""\ud83d\ud83d\ude00""#, b"\xa7\xef\xbf\xbd\xf0\x9f\x98\x80");
+        check(
+            r#""\ud83d\ud83d\ude00""#,
+            b"\xa7\xef\xbf\xbd\xf0\x9f\x98\x80",
+        );
     }
 
     #[test]
     fn containers_keep_their_order_and_grow_their_headers() {
-        check(r#" { "b" : 1 , "a" : [ null , true , false ] } "#, b"\x82\xa1b\x01\xa1a\x93\xc0\xc3\xc2");
+        check(
+            r#" { "b" : 1 , "a" : [ null , true , false ] } "#,
+            b"\x82\xa1b\x01\xa1a\x93\xc0\xc3\xc2",
+        );
         check("[]", &[0x90]);
         check("{}", &[0x80]);
-        for (count, header) in [(15, vec![0x9f]), (16, vec![0xdc, 0, 16]), (65_535, vec![0xdc, 255, 255]), (65_536, vec![0xdd, 0, 1, 0, 0])] {
+        for (count, header) in [
+            (15, vec![0x9f]),
+            (16, vec![0xdc, 0, 16]),
+            (65_535, vec![0xdc, 255, 255]),
+            (65_536, vec![0xdd, 0, 1, 0, 0]),
+        ] {
             let json = format!("[{}]", vec!["7"; count].join(","));
             check(&json, &[header, vec![7; count]].concat());
         }
         let long = "x".repeat(300);
-        check(&format!("\"{long}\""), &[b"\xda\x01\x2c".as_slice(), long.as_bytes()].concat());
+        check(
+            &format!("\"{long}\""),
+            &[b"\xda\x01\x2c".as_slice(), long.as_bytes()].concat(),
+        );
     }
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for json in ["", "[", "[1", "[1,", "[1,]", "{", "{\"a\"", "{\"a\":", "{\"a\":1,}", "{1:2}", "nul", "\"", "\"\\", "\"\\u12", "\"\\x\"", "1 2", "-", "[}", "é"] {
+        for json in [
+            "",
+            "[",
+            "[1",
+            "[1,",
+            "[1,]",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1,}",
+            "{1:2}",
+            "nul",
+            "\"",
+            "\"\\",
+            "\"\\u12",
+            "\"\\x\"",
+            "1 2",
+            "-",
+            "[}",
+            "é",
+        ] {
             let mut out = b"kept".to_vec();
-            assert_eq!(put_text(&mut out, json, &[], &Limits::default()), Err(EncodeError::Malformed), "{json}");
+            assert_eq!(
+                put_text(&mut out, json, &[], &Limits::default()),
+                Err(EncodeError::Malformed),
+                "{json}"
+            );
             assert_eq!(out, b"kept");
         }
     }
@@ -495,30 +590,68 @@ mod tests {
     #[test]
     fn depth_and_size_are_limited() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        let limits = Limits { depth_max: 5, ..Limits::default() };
+        let limits = Limits {
+            depth_max: 5,
+            ..Limits::default()
+        };
         assert_eq!(put_text(&mut Vec::new(), &nested(5), &[], &limits), Ok(()));
-        assert_eq!(put_text(&mut Vec::new(), &nested(6), &[], &limits), Err(EncodeError::TooDeep { limit: 5 }));
+        assert_eq!(
+            put_text(&mut Vec::new(), &nested(6), &[], &limits),
+            Err(EncodeError::TooDeep { limit: 5 })
+        );
         // One attachment of 1 KB named 100 times is a message of 100 KB.
-        let json = format!("[{}]", vec![r#"{"_placeholder":true,"num":0}"#; 100].join(","));
-        let limits = Limits { bytes_max: 10_000, ..Limits::default() };
-        assert_eq!(put_text(&mut Vec::new(), &json, &[Bytes::from(vec![0; 1000])], &limits), Err(EncodeError::TooLarge { limit: 10_000 }));
+        let json = format!(
+            "[{}]",
+            vec![r#"{"_placeholder":true,"num":0}"#; 100].join(",")
+        );
+        let limits = Limits {
+            bytes_max: 10_000,
+            ..Limits::default()
+        };
+        assert_eq!(
+            put_text(
+                &mut Vec::new(),
+                &json,
+                &[Bytes::from(vec![0; 1000])],
+                &limits
+            ),
+            Err(EncodeError::TooLarge { limit: 10_000 })
+        );
     }
 
     #[test]
     fn only_a_whole_placeholder_stands_for_an_attachment() {
         let attachments = [Bytes::from_static(b"\x09")];
         for (json, expected) in [
-            (r#"{"_placeholder":true,"num":0}"#, b"\xc4\x01\x09".as_slice()),
+            (
+                r#"{"_placeholder":true,"num":0}"#,
+                b"\xc4\x01\x09".as_slice(),
+            ),
             (r#"{ "num" : 0 , "_placeholder" : true }"#, b"\xc4\x01\x09"),
-            (r#"{"_placeholder":true,"num":1}"#, b"\x82\xac_placeholder\xc3\xa3num\x01"),
-            (r#"{"_placeholder":false,"num":0}"#, b"\x82\xac_placeholder\xc2\xa3num\x00"),
-            (r#"{"_placeholder":"true","num":0}"#, b"\x82\xac_placeholder\xa4true\xa3num\x00"),
+            (
+                r#"{"_placeholder":true,"num":1}"#,
+                b"\x82\xac_placeholder\xc3\xa3num\x01",
+            ),
+            (
+                r#"{"_placeholder":false,"num":0}"#,
+                b"\x82\xac_placeholder\xc2\xa3num\x00",
+            ),
+            (
+                r#"{"_placeholder":"true","num":0}"#,
+                b"\x82\xac_placeholder\xa4true\xa3num\x00",
+            ),
             (r#"{"_placeholder":true}"#, b"\x81\xac_placeholder\xc3"),
         ] {
             let mut out = Vec::new();
-            assert_eq!(put_text(&mut out, json, &attachments, &Limits::default()), Ok(()));
+            assert_eq!(
+                put_text(&mut out, json, &attachments, &Limits::default()),
+                Ok(())
+            );
             assert_eq!(out, expected, "{json}");
         }
-        check(r#"{"_placeholder":true,"num":0}"#, b"\x82\xac_placeholder\xc3\xa3num\x00");
+        check(
+            r#"{"_placeholder":true,"num":0}"#,
+            b"\x82\xac_placeholder\xc3\xa3num\x00",
+        );
     }
 }

@@ -10,7 +10,8 @@ mod timestamp;
 
 pub use decode::{DecodeError, Reader};
 pub use encode::{
-    EncodeError, put_arguments, put_array_len, put_bin, put_bool, put_first, put_map_len, put_nil, put_str, put_uint,
+    EncodeError, put_arguments, put_array_len, put_bin, put_bool, put_first, put_map_len, put_nil,
+    put_str, put_uint,
 };
 
 /// What a transcoded value may cost.
@@ -26,7 +27,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth_max: 128, bytes_max: 16 << 20, attachments_max: 1024 }
+        Self {
+            depth_max: 128,
+            bytes_max: 16 << 20,
+            attachments_max: 1024,
+        }
     }
 }
 
@@ -39,9 +44,17 @@ mod tests {
     use crate::socket::Arguments;
 
     fn encoded(json: &str, attachments: &[&'static [u8]]) -> Vec<u8> {
-        let attachments = attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect();
+        let attachments = attachments
+            .iter()
+            .map(|bytes| Bytes::from_static(bytes))
+            .collect();
         let mut out = Vec::new();
-        put_arguments(&mut out, &Arguments::from_validated(Bytes::copy_from_slice(json.as_bytes()), attachments), &Limits::default()).unwrap();
+        put_arguments(
+            &mut out,
+            &Arguments::from_validated(Bytes::copy_from_slice(json.as_bytes()), attachments),
+            &Limits::default(),
+        )
+        .unwrap();
         out
     }
 
@@ -56,13 +69,16 @@ mod tests {
             any::<bool>().prop_map(serde_json::Value::from),
             any::<i64>().prop_map(serde_json::Value::from),
             any::<u64>().prop_map(serde_json::Value::from),
-            any::<f64>().prop_filter("JSON has no other", |number| number.is_finite()).prop_map(serde_json::Value::from),
+            any::<f64>()
+                .prop_filter("JSON has no other", |number| number.is_finite())
+                .prop_map(serde_json::Value::from),
             ".{0,40}".prop_map(serde_json::Value::from),
         ];
-        leaf.prop_recursive(5, 200, 20, |inner| {
+        leaf.prop_recursive(4, 64, 8, |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..20).prop_map(serde_json::Value::from),
-                prop::collection::btree_map(".{0,12}", inner, 0..20).prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+                prop::collection::vec(inner.clone(), 0..8).prop_map(serde_json::Value::from),
+                prop::collection::btree_map(".{0,12}", inner, 0..8)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
             ]
         })
     }
@@ -72,9 +88,14 @@ mod tests {
         use serde_json::Value;
         match (a, b) {
             (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-            (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
             (Value::Object(a), Value::Object(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|((a_key, a), (b_key, b))| a_key == b_key && same(a, b))
+                a.len() == b.len()
+                    && a.iter()
+                        .zip(b)
+                        .all(|((a_key, a), (b_key, b))| a_key == b_key && same(a, b))
             }
             (a, b) => a == b,
         }
@@ -82,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_survive_the_way_there_and_back(values in prop::collection::vec(json_value(), 0..20)) {
+        fn values_survive_the_way_there_and_back(values in prop::collection::vec(json_value(), 0..8)) {
             let value = serde_json::Value::from(values);
             let back = decoded(&encoded(&value.to_string(), &[]));
             let back: serde_json::Value = serde_json::from_str(back.json()).unwrap();
@@ -101,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn half_a_message_is_refused(values in prop::collection::vec(json_value(), 1..9), at in any::<prop::sample::Index>()) {
+        fn half_a_message_is_refused(values in prop::collection::vec(json_value(), 1..4), at in any::<prop::sample::Index>()) {
             let bytes = encoded(&serde_json::Value::from(values).to_string(), &[]);
             let cut = &bytes[..at.index(bytes.len())];
             prop_assert!(Reader::new(cut).arguments(&Limits::default()).is_err());
@@ -118,22 +139,45 @@ mod tests {
 
     #[test]
     fn attachments_become_bin_and_bin_becomes_attachments() {
-        let json = r#"["bin",{"_placeholder":true,"num":1},{"deep":[{"_placeholder":true,"num":0}]}]"#;
+        let json =
+            r#"["bin",{"_placeholder":true,"num":1},{"deep":[{"_placeholder":true,"num":0}]}]"#;
         let bytes = encoded(json, &[b"\x01\x02", b"\x03"]);
-        assert_eq!(bytes, b"\x93\xa3bin\xc4\x01\x03\x81\xa4deep\x91\xc4\x02\x01\x02");
+        assert_eq!(
+            bytes,
+            b"\x93\xa3bin\xc4\x01\x03\x81\xa4deep\x91\xc4\x02\x01\x02"
+        );
         let back = decoded(&bytes);
-        assert_eq!(back.json(), r#"["bin",{"_placeholder":true,"num":0},{"deep":[{"_placeholder":true,"num":1}]}]"#);
-        assert_eq!(back.attachments(), [Bytes::from_static(b"\x03"), Bytes::from_static(b"\x01\x02")]);
+        assert_eq!(
+            back.json(),
+            r#"["bin",{"_placeholder":true,"num":0},{"deep":[{"_placeholder":true,"num":1}]}]"#
+        );
+        assert_eq!(
+            back.attachments(),
+            [Bytes::from_static(b"\x03"), Bytes::from_static(b"\x01\x02")]
+        );
     }
 
     #[test]
     fn single_values_are_one_element_arguments() {
         let mut out = Vec::new();
-        put_first(&mut out, &Arguments::from_validated(Bytes::from_static(br#"[{"v":7},8]"#), Vec::new()), &Limits::default()).unwrap();
+        put_first(
+            &mut out,
+            &Arguments::from_validated(Bytes::from_static(br#"[{"v":7},8]"#), Vec::new()),
+            &Limits::default(),
+        )
+        .unwrap();
         assert_eq!(out, b"\x81\xa1v\x07");
-        assert_eq!(Reader::new(&out).value(&Limits::default()).unwrap().json(), r#"[{"v":7}]"#);
+        assert_eq!(
+            Reader::new(&out).value(&Limits::default()).unwrap().json(),
+            r#"[{"v":7}]"#
+        );
         out.clear();
-        put_first(&mut out, &Arguments::from_validated(Bytes::from_static(b"[]"), Vec::new()), &Limits::default()).unwrap();
+        put_first(
+            &mut out,
+            &Arguments::from_validated(Bytes::from_static(b"[]"), Vec::new()),
+            &Limits::default(),
+        )
+        .unwrap();
         assert_eq!(out, [0xc0]);
     }
 }

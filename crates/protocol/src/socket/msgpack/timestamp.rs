@@ -13,9 +13,10 @@ pub(super) fn milliseconds(payload: &[u8]) -> Option<i64> {
             let both = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
             (i128::from(both & ((1 << 34) - 1)), i128::from(both >> 34))
         }
-        [n0, n1, n2, n3, a, b, c, d, e, f, g, h] => {
-            (i128::from(i64::from_be_bytes([a, b, c, d, e, f, g, h])), i128::from(u32::from_be_bytes([n0, n1, n2, n3])))
-        }
+        [n0, n1, n2, n3, a, b, c, d, e, f, g, h] => (
+            i128::from(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+            i128::from(u32::from_be_bytes([n0, n1, n2, n3])),
+        ),
         _ => return None,
     };
     in_range((seconds * 1_000_000_000 + nanoseconds) / 1_000_000)
@@ -23,7 +24,10 @@ pub(super) fn milliseconds(payload: &[u8]) -> Option<i64> {
 
 /// Milliseconds as they are, when a `Date` can hold them.
 pub(super) fn in_range(milliseconds: i128) -> Option<i64> {
-    (-DATE_MS_MAX..=DATE_MS_MAX).contains(&milliseconds).then(|| i64::try_from(milliseconds).ok()).flatten()
+    (-DATE_MS_MAX..=DATE_MS_MAX)
+        .contains(&milliseconds)
+        .then(|| i64::try_from(milliseconds).ok())
+        .flatten()
 }
 
 /// Appends `"2026-11-23T17:23:08.390Z"`, quotes included. Years outside 0 to 9999 get a sign and six digits.
@@ -31,7 +35,12 @@ pub(super) fn put_iso(out: &mut Vec<u8>, milliseconds: i64) {
     let days = milliseconds.div_euclid(86_400_000);
     let of_day = milliseconds.rem_euclid(86_400_000);
     let (year, month, day) = civil(days);
-    let (hour, minute, second, millisecond) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60, of_day % 1000);
+    let (hour, minute, second, millisecond) = (
+        of_day / 3_600_000,
+        of_day / 60_000 % 60,
+        of_day / 1000 % 60,
+        of_day % 1000,
+    );
     let sign = match year {
         0..=9999 => "",
         ..0 => "-",
@@ -49,11 +58,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -85,7 +99,10 @@ mod tests {
     #[test]
     fn the_three_widths_are_read() {
         assert_eq!(milliseconds(&70_000u32.to_be_bytes()), Some(70_000_000));
-        assert_eq!(milliseconds(&((390_000_000u64 << 34) | 1_795_454_588).to_be_bytes()), Some(1_795_454_588_390));
+        assert_eq!(
+            milliseconds(&((390_000_000u64 << 34) | 1_795_454_588).to_be_bytes()),
+            Some(1_795_454_588_390)
+        );
         let mut wide = 500_000_000u32.to_be_bytes().to_vec();
         wide.extend((-2i64).to_be_bytes());
         assert_eq!(milliseconds(&wide), Some(-1500));

@@ -1,0 +1,12 @@
+//! The library as an application uses it and a client sees it, over real connections.
+
+mod acks;
+mod cluster;
+mod ends;
+mod events;
+mod log;
+mod middleware;
+mod mounted;
+mod namespaces;
+mod order;
+mod rooms;

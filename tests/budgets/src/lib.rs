@@ -1,0 +1,1 @@
+//! What a connection and an event may cost: see `tests/`.
