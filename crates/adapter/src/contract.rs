@@ -23,7 +23,7 @@ use crate::adapter::AdapterFactory;
 /// Two servers of one cluster, which hear nobody else.
 ///
 /// A namespace that is attached need not hear the other server at once: the contract sends probes until both hear each other, and
-/// gives up after [`DEADLINE`](self::DEADLINE). A burst of 10,000 small messages must fit into the adapter's queues.
+/// gives up after [`DEADLINE`]. A burst of 10,000 small messages must fit into the adapter's queues.
 pub struct TwoNodes {
     /// The one server.
     pub first: Arc<dyn AdapterFactory>,

@@ -1,7 +1,7 @@
 //! Who is in which room on which server.
 //!
 //! [`Adapter`] joins one namespace of this server to the same namespace on the other servers of the cluster, [`LocalNamespace`] is
-//! what those may ask of us, [`Rooms`](rooms::Rooms) holds the members on this server. [`Bus`](bus::Bus) is the adapter for servers
+//! what those may ask of us, [`Rooms`] holds the members on this server. [`Bus`] is the adapter for servers
 //! of one process; with the feature `contract`, `adapter_contract!` holds any adapter to what they all promise.
 
 #![forbid(unsafe_code)]

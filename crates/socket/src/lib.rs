@@ -21,6 +21,7 @@
 mod ack;
 mod broadcast;
 mod client;
+mod detached;
 mod extract;
 mod handler;
 mod handshake;
@@ -29,6 +30,7 @@ mod middleware;
 mod namespace;
 mod rooms;
 mod server;
+mod server_event;
 mod socket;
 mod time;
 
@@ -41,10 +43,11 @@ pub use middleware::{Middleware, Refusal};
 pub use namespace::Namespace;
 pub use rooms::IntoRooms;
 pub use server::{Application, Server, ServerBuilder, SocketLimits};
+pub use server_event::ServerEvent;
 pub use socket::Socket;
 pub use synapse_adapter::{JoinError, RoomLimits};
 pub use synapse_engine::{
-    Body, Cors, EngineConfig, EngineService, Limits, Origins, PeerAddr, Stats, Timing, TransportKind, listen, serve,
+    Body, Cors, RequestHead, EngineConfig, EngineService, Limits, Origins, PeerAddr, Stats, Timing, TransportKind, listen, serve,
 };
 pub use synapse_protocol::socket::{Arguments, Binary, DeserializeError, SerializeError};
 pub use synapse_protocol::{CloseReason, SocketId};

@@ -54,10 +54,7 @@ impl LocalNamespace for Local {
     }
 
     fn server_side_emit(&self, arguments: Arguments, on_reply: Option<OnReply>) {
-        tracing::debug!(event = %arguments.event_name(), "no listener for a server-side event");
-        if let Some(on_reply) = on_reply {
-            on_reply(Arguments::default());
-        }
+        self.with((), |namespace| namespace.handle_server_event(arguments, on_reply));
     }
 }
 

@@ -8,10 +8,11 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 use serde::Serialize;
 use smallvec::SmallVec;
-use synapse_adapter::{Adapter, Broadcast, ClusterMessage, OnAck, Rooms, Target, Transport};
+use synapse_adapter::{Adapter, Broadcast, ClusterMessage, OnAck, OnReply, Rooms, Target, Transport};
 use synapse_engine::Batch;
-use synapse_protocol::socket::{Outgoing, SerializeError};
+use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
+use tokio::runtime::Handle;
 
 use crate::ack::Waiting;
 use crate::broadcast::Broadcaster;
@@ -19,7 +20,9 @@ use crate::handler::{BoxedHandler, Handler};
 use crate::middleware::{BoxedMiddleware, Middleware};
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
+use crate::server_event::{BoxedServerHandler, ServerEvent};
 use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler, frames};
+use crate::detached::run_detached;
 
 /// How long the acks of a broadcast are kept when the asking server did not say.
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,6 +38,7 @@ pub(crate) struct NamespaceInner {
     handlers: RwLock<Handlers>,
     adapter: OnceLock<Arc<dyn Adapter>>,
     ack_ids: AtomicU64,
+    runtime: Handle,
 }
 
 #[derive(Default)]
@@ -44,6 +48,7 @@ struct Handlers {
     events: HashMap<Box<str>, SmallVec<[BoxedHandler; 1]>>,
     disconnecting: Vec<BoxedDisconnectHandler>,
     disconnected: Vec<BoxedDisconnectHandler>,
+    server_events: HashMap<Box<str>, Vec<BoxedServerHandler>>,
 }
 
 impl Namespace {
@@ -90,6 +95,22 @@ impl Namespace {
         self.0.handlers.write().disconnected.push(boxed_disconnect_handler(handler));
     }
 
+    /// Registers a handler of an event that other servers send to their peers, which are never clients.
+    pub fn on_server_side<F, R>(&self, event: &str, handler: F)
+    where
+        F: Fn(ServerEvent) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let handler: BoxedServerHandler = Arc::new(move |event| Box::pin(handler(event)));
+        self.0.handlers.write().server_events.entry(event.into()).or_default().push(handler);
+    }
+
+    /// Sends an event to the other servers themselves, never to clients and never to this server.
+    pub fn server_side_emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
+        self.0.publish(&ClusterMessage::ServerSideEmit(Arguments::event(event, &data)?));
+        Ok(())
+    }
+
     /// Everyone in the namespace, on all servers.
     pub fn broadcast(&self) -> Broadcaster {
         Broadcaster::new(Arc::clone(&self.0))
@@ -133,7 +154,7 @@ impl std::fmt::Debug for Namespace {
 }
 
 impl NamespaceInner {
-    pub(crate) fn new(name: &str, limits: SocketLimits) -> Self {
+    pub(crate) fn new(name: &str, limits: SocketLimits, runtime: Handle) -> Self {
         Self {
             name: name.into(),
             limits,
@@ -141,6 +162,7 @@ impl NamespaceInner {
             handlers: RwLock::default(),
             adapter: OnceLock::new(),
             ack_ids: AtomicU64::new(0),
+            runtime,
         }
     }
 
@@ -226,10 +248,9 @@ impl NamespaceInner {
         }
         drop(batch);
         let count = sockets.len();
-        if let Some(first) = sockets.first() {
+        if count > 0 {
             let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT);
-            let runtime = first.connection().runtime().clone();
-            runtime.spawn(async move {
+            self.runtime.spawn(async move {
                 tokio::time::sleep(timeout).await;
                 for socket in sockets {
                     drop(socket.take_ack(id));
@@ -237,6 +258,23 @@ impl NamespaceInner {
             });
         }
         count
+    }
+
+    /// Hands an event of another server to the handlers that wait for it. When there are none the sender is answered at once, so that it
+    /// does not wait in vain.
+    pub(crate) fn handle_server_event(&self, arguments: Arguments, reply: Option<OnReply>) {
+        let handlers = self.handlers.read().server_events.get(&*arguments.event_name()).cloned().unwrap_or_default();
+        if handlers.is_empty() {
+            tracing::debug!(event = %arguments.event_name(), "no handler for a server-side event");
+            if let Some(reply) = reply {
+                reply(Arguments::default());
+            }
+            return;
+        }
+        let event = ServerEvent::new(arguments, reply);
+        for handler in handlers {
+            run_detached(&self.runtime, || handler(event.clone()));
+        }
     }
 
     pub(crate) fn join_all(&self, target: &Target, rooms: &[Box<str>]) {

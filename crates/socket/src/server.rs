@@ -10,6 +10,7 @@ use synapse_adapter::{AdapterFactory, RoomLimits, bus};
 use synapse_engine::{Connection, Engine, EngineConfig, EngineService, RequestHead, Stats};
 use synapse_protocol::CloseReason;
 use synapse_protocol::socket::{Limits as PacketLimits, SerializeError};
+use tokio::runtime::Handle;
 
 use crate::broadcast::Broadcaster;
 use crate::client::Client;
@@ -60,7 +61,11 @@ pub struct ServerBuilder {
     config: EngineConfig,
     limits: SocketLimits,
     adapter: Option<Arc<dyn AdapterFactory>>,
+    allow_request: Option<AllowRequest>,
 }
+
+/// Decides about a handshake; the text of a refusal reaches the client.
+type AllowRequest = Box<dyn Fn(&RequestHead) -> Result<(), String> + Send + Sync>;
 
 impl ServerBuilder {
     /// How clients are served.
@@ -81,6 +86,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Decides which handshakes go on, before anything is opened for them. The text of a refusal is sent to the client with status 403.
+    pub fn allow_request(
+        mut self,
+        decide: impl Fn(&RequestHead) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.allow_request = Some(Box::new(decide));
+        self
+    }
+
     /// The server, with its main namespace.
     ///
     /// # Panics
@@ -90,6 +104,8 @@ impl ServerBuilder {
             namespaces: RwLock::default(),
             adapter: self.adapter.unwrap_or_else(bus::alone),
             limits: self.limits,
+            allow_request: self.allow_request,
+            runtime: Handle::current(),
         }));
         application.0.namespace("/");
         Server { engine: Engine::new(self.config, Arc::new(application)) }
@@ -165,6 +181,8 @@ pub(crate) struct ServerInner {
     namespaces: RwLock<HashMap<Box<str>, Arc<NamespaceInner>>>,
     adapter: Arc<dyn AdapterFactory>,
     pub(crate) limits: SocketLimits,
+    allow_request: Option<AllowRequest>,
+    runtime: Handle,
 }
 
 impl ServerInner {
@@ -179,7 +197,7 @@ impl ServerInner {
         }
         let mut namespaces = self.namespaces.write();
         let namespace = namespaces.entry_ref(name.as_str()).or_insert_with(|| {
-            let namespace = Arc::new(NamespaceInner::new(&name, self.limits));
+            let namespace = Arc::new(NamespaceInner::new(&name, self.limits, self.runtime.clone()));
             let local = Arc::new(Local(Arc::downgrade(&namespace)));
             namespace.attach(self.adapter.attach(&name, local));
             namespace
@@ -200,8 +218,8 @@ impl std::fmt::Debug for Application {
 impl synapse_engine::Application for Application {
     type Client = Client;
 
-    fn allow(&self, _request: &RequestHead) -> Result<(), String> {
-        Ok(())
+    fn allow(&self, request: &RequestHead) -> Result<(), String> {
+        self.0.allow_request.as_ref().map_or(Ok(()), |decide| decide(request))
     }
 
     fn open(&self, connection: &Arc<Connection>) -> Client {

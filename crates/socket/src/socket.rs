@@ -1,10 +1,8 @@
 //! One client in one namespace.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::ack::{AckError, PendingAcks, Waiting};
 use crate::broadcast::Broadcaster;
+use crate::detached::run_detached;
 use crate::handler::{BoxedHandler, Handler, Running};
 use crate::handshake::Handshake;
 use crate::namespace::NamespaceInner;
@@ -266,10 +265,6 @@ impl Socket {
         self.0.connection.disconnect(CloseReason::ServerNamespaceDisconnect);
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Connection> {
-        &self.0.connection
-    }
-
     pub(crate) fn namespace(&self) -> &Arc<NamespaceInner> {
         &self.0.namespace
     }
@@ -283,7 +278,11 @@ impl Socket {
         self.0.connection.send_with(packet.frame_bytes(), |out| packet.put_frames(out));
     }
 
+    /// Sends what a broadcast has for it. A client that middlewares have not let in yet may be in rooms already, but gets nothing of them.
     pub(crate) fn send_in_batch(&self, frames: &Bytes, volatile: bool, batch: &mut Batch) {
+        if self.0.stage.load(Ordering::Acquire) != CONNECTED {
+            return;
+        }
         if volatile {
             batch.send_volatile(&self.0.connection, frames);
         } else {
@@ -315,28 +314,12 @@ impl Socket {
         let extra = self.0.extra.lock().take().unwrap_or_default();
         let namespace = &self.0.namespace;
         if stage == CONNECTED {
-            let run = |handler: &BoxedDisconnectHandler| self.run_detached(|| handler(self.clone(), reason));
+            let run = |handler: &BoxedDisconnectHandler| run_detached(self.0.connection.runtime(), || handler(self.clone(), reason));
             extra.disconnecting.iter().chain(&namespace.disconnecting_handlers()).for_each(run);
             namespace.rooms().remove(self);
             extra.disconnected.iter().chain(&namespace.disconnect_handlers()).for_each(run);
         } else {
             namespace.rooms().remove(self);
-        }
-    }
-
-    /// Polls a handler's future once, here and now; what is left of it goes to a task of its own.
-    fn run_detached(&self, start: impl FnOnce() -> Running) {
-        let runtime = self.0.connection.runtime();
-        let _context = runtime.enter();
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut running = start();
-            let poll = running.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            (poll, running)
-        }));
-        match outcome {
-            Ok((Poll::Ready(()), _)) => (),
-            Ok((Poll::Pending, running)) => drop(runtime.spawn(running)),
-            Err(_) => tracing::error!(socket = %self.0.id, "a disconnect handler panicked"),
         }
     }
 }

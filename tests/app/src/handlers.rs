@@ -89,6 +89,17 @@ pub(crate) fn register(io: &Server, name: &str) {
         },
     );
 
+    let told = namespace.clone();
+    namespace.on_server_side("tell", move |event| {
+        told.local().emit_arguments(Arguments::with_name("told", &event.arguments().without_name()));
+        async {}
+    });
+    namespace.on_server_side("add", |event| async move {
+        if let Ok((a, b)) = event.data::<(i64, i64)>() {
+            event.reply(a + b);
+        }
+    });
+
     namespace.on("handshake", |socket: Socket, ack: Ack| async move {
         ack.send(describe(&socket))
     });

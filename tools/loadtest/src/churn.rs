@@ -42,24 +42,26 @@ pub(crate) fn run(args: &ChurnArgs) -> Result<ChurnReport, LoadError> {
     };
     let cpu = CpuClock::start(&args.common.server_pids)?;
     let started = Instant::now();
-    let mut ended_before = usize::MAX;
+    let mut remaining_before = usize::MAX;
     while cycles.under_way > 0 || cycles.left > 0 {
         while cycles.left > 0 && cycles.under_way < at_once {
             cycles.begin(&mut swarm)?;
         }
-        let ended = cycles.left + cycles.under_way;
-        if ended == ended_before {
+        let remaining = cycles.left + cycles.under_way;
+        if remaining == remaining_before {
             return Err(LoadError::OpeningTooSlow {
-                joined: args.cycles - ended,
+                joined: args.cycles - remaining,
                 count: args.cycles,
                 waited: args.common.patience,
             });
         }
-        ended_before = ended;
+        remaining_before = remaining;
         // Places are free from the next poll on, so that is the moment to begin the next cycles.
-        swarm.poll_until(Instant::now() + args.common.patience, &mut cycles, |cycles| {
-            cycles.left + cycles.under_way < ended
-        })?;
+        swarm.poll_until(
+            Instant::now() + args.common.patience,
+            &mut cycles,
+            |cycles| cycles.left + cycles.under_way < remaining,
+        )?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let (cpu, loadtest_cpu) = cpu.stop(args.cycles as u64)?;
@@ -127,7 +129,8 @@ impl Cycles {
 
 impl Scenario for Cycles {
     fn joined(&mut self, swarm: &mut Swarm, client: ClientId) {
-        self.latencies.record(swarm.now() - self.begun[client.index()]);
+        self.latencies
+            .record(swarm.now() - self.begun[client.index()]);
         swarm.close(client);
     }
 

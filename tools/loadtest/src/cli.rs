@@ -144,13 +144,18 @@ pub(crate) struct ChurnArgs {
 impl Common {
     /// How connections are opened.
     pub(crate) fn opening(&self) -> Opening {
-        Opening { at_once: self.at_once, timeout: self.open_timeout }
+        Opening {
+            at_once: self.at_once,
+            timeout: self.open_timeout,
+        }
     }
 }
 
 /// A number with its unit: `500ms`, `10s`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let millis = match unit {
         "ms" => 1,
@@ -158,7 +163,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         _ => return Err("write a number and its unit, such as 500ms, 10s or 2m".to_owned()),
     };
-    let number: u32 = number.parse().map_err(|error| format!("`{number}`: {error}"))?;
+    let number: u32 = number
+        .parse()
+        .map_err(|error| format!("`{number}`: {error}"))?;
     Ok(Duration::from_millis(u64::from(number) * millis))
 }
 
@@ -212,6 +219,9 @@ mod tests {
         let error = Cli::try_parse_from(["x", "fanout", "--targets", "127.0.0.1:1,10.0.0.1:2"])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("10.0.0.1 is not a loopback address"), "{error}");
+        assert!(
+            error.contains("10.0.0.1 is not a loopback address"),
+            "{error}"
+        );
     }
 }

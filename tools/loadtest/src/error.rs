@@ -35,9 +35,15 @@ pub(crate) enum LoadError {
     #[error("connection to {target} ended in the middle of the measurement: {ended}")]
     Lost { target: SocketAddr, ended: Ended },
     #[error(
-        "no answer to `{event}` within {waited:?}: the server has to acknowledge this event (and not `volatile`ly)"
+        "no answer to `{event}` within {waited:?}: the server has to acknowledge this event; name another one with --event"
     )]
     NoAck { event: String, waited: Duration },
+    #[error("no target is named")]
+    NoTargets,
+    #[error(
+        "the hop is measured between two servers: name both, such as --targets 127.0.0.1:3000,127.0.0.1:3001"
+    )]
+    HopNeedsTwoServers,
     #[error("/proc/{pid} cannot be read: {error}")]
     Process {
         pid: u32,

@@ -60,9 +60,11 @@ impl Handshake {
         if !status.starts_with("HTTP/1.1 101") {
             return Err(HandshakeError::Status(status.to_owned()));
         }
-        let is_accepted = lines.filter_map(|line| line.split_once(':')).any(|(name, value)| {
-            name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == self.accept
-        });
+        let is_accepted = lines
+            .filter_map(|line| line.split_once(':'))
+            .any(|(name, value)| {
+                name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == self.accept
+            });
         match is_accepted {
             true => Ok(Some(end + 4)),
             false => Err(HandshakeError::Accept),
@@ -98,9 +100,14 @@ mod tests {
         );
         check(
             "HTTP/1.1 503 Service Unavailable\r\n\r\n",
-            Err(HandshakeError::Status("HTTP/1.1 503 Service Unavailable".to_owned())),
+            Err(HandshakeError::Status(
+                "HTTP/1.1 503 Service Unavailable".to_owned(),
+            )),
         );
-        check(&"x".repeat(HEAD_BYTES_MAX + 1), Err(HandshakeError::TooLong));
+        check(
+            &"x".repeat(HEAD_BYTES_MAX + 1),
+            Err(HandshakeError::TooLong),
+        );
     }
 
     #[test]
@@ -109,9 +116,9 @@ mod tests {
         let target = "127.0.0.1:3000".parse().unwrap();
         Handshake::new("/io/").put_request(&mut out, target);
         let request = String::from_utf8(out).unwrap();
-        assert!(
-            request.starts_with("GET /io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n")
-        );
+        assert!(request.starts_with(
+            "GET /io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n"
+        ));
         assert!(request.ends_with("\r\n\r\n"));
     }
 }

@@ -49,13 +49,20 @@ struct KernelGrowth {
 pub(crate) fn run(args: &IdleArgs) -> Result<IdleReport, LoadError> {
     let mut swarm = Swarm::new(&args.common.path, args.connections)?;
     let pids = &args.common.server_pids;
-    let resident = || pids.iter().map(|pid| resident_bytes(*pid)).sum::<Result<u64, _>>();
+    let resident = || {
+        pids.iter()
+            .map(|pid| resident_bytes(*pid))
+            .sum::<Result<u64, _>>()
+    };
     let before_bytes = resident()?;
     let own_before_bytes = resident_bytes(std::process::id())?;
     let kernel_before = KernelMemory::read();
 
     let started = Instant::now();
-    let clients = args.common.opening().open_all(&mut swarm, &vec![args.target; args.connections])?;
+    let clients = args
+        .common
+        .opening()
+        .open_all(&mut swarm, &vec![args.target; args.connections])?;
     let open_seconds = started.elapsed().as_secs_f64();
 
     let mut held = Held { lost: 0 };
@@ -69,10 +76,15 @@ pub(crate) fn run(args: &IdleArgs) -> Result<IdleReport, LoadError> {
     let after_bytes = resident()?;
 
     let each = |before: u64, after: u64| (after as f64 - before as f64) / args.connections as f64;
-    let kernel = kernel_before.zip(KernelMemory::read()).map(|(before, after)| KernelGrowth {
-        slab_bytes_per_connection: each(before.slab_bytes, after.slab_bytes),
-        socket_buffer_bytes_per_connection: each(before.socket_buffer_bytes, after.socket_buffer_bytes),
-    });
+    let kernel = kernel_before
+        .zip(KernelMemory::read())
+        .map(|(before, after)| KernelGrowth {
+            slab_bytes_per_connection: each(before.slab_bytes, after.slab_bytes),
+            socket_buffer_bytes_per_connection: each(
+                before.socket_buffer_bytes,
+                after.socket_buffer_bytes,
+            ),
+        });
     let report = IdleReport {
         connections: args.connections,
         open_seconds,
@@ -101,7 +113,11 @@ impl IdleReport {
 
 impl fmt::Display for IdleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "connections       {}, open after {:.2} s", self.connections, self.open_seconds)?;
+        writeln!(
+            f,
+            "connections       {}, open after {:.2} s",
+            self.connections, self.open_seconds
+        )?;
         writeln!(
             f,
             "held              {:.1} s, {} lost, {} heartbeats answered",
@@ -109,7 +125,11 @@ impl fmt::Display for IdleReport {
         )?;
         if let Some(server) = &self.server {
             let mebi = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            writeln!(f, "server RSS        {:.0} B for each connection", server.bytes_per_connection)?;
+            writeln!(
+                f,
+                "server RSS        {:.0} B for each connection",
+                server.bytes_per_connection
+            )?;
             writeln!(
                 f,
                 "                  {:.1} MiB before, {:.1} peak, {:.1} after",
@@ -125,7 +145,11 @@ impl fmt::Display for IdleReport {
                 kernel.slab_bytes_per_connection, kernel.socket_buffer_bytes_per_connection
             )?;
         }
-        writeln!(f, "load test RSS     {:.0} B for each connection", self.loadtest_bytes_per_connection)
+        writeln!(
+            f,
+            "load test RSS     {:.0} B for each connection",
+            self.loadtest_bytes_per_connection
+        )
     }
 }
 

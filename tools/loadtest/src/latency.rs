@@ -32,7 +32,8 @@ impl Latencies {
 
     /// Counts one.
     pub(crate) fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MICROS_MAX));
+        self.0
+            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MICROS_MAX));
     }
 
     /// What was counted so far.
@@ -75,7 +76,10 @@ mod tests {
             latencies.record(Duration::from_micros(micros));
         }
         let summary = latencies.summary();
-        assert_eq!((summary.count, summary.p50_micros, summary.p99_micros), (1000, 500, 990));
+        assert_eq!(
+            (summary.count, summary.p50_micros, summary.p99_micros),
+            (1000, 500, 990)
+        );
         assert_eq!(summary.max_micros, 1000);
         assert_eq!(
             summary.to_string(),

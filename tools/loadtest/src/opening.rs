@@ -18,9 +18,16 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// Opens a connection to each target and joins the main namespace. The clients are in the order of the targets.
-    pub(crate) fn open_all(self, swarm: &mut Swarm, targets: &[Target]) -> Result<Vec<ClientId>, LoadError> {
+    pub(crate) fn open_all(
+        self,
+        swarm: &mut Swarm,
+        targets: &[Target],
+    ) -> Result<Vec<ClientId>, LoadError> {
         let mut clients = Vec::with_capacity(targets.len());
-        let mut progress = Progress { joined: 0, failed: None };
+        let mut progress = Progress {
+            joined: 0,
+            failed: None,
+        };
         let deadline = Instant::now() + self.timeout;
         while progress.joined < targets.len() {
             while clients.len() < targets.len() && clients.len() - progress.joined < self.at_once {

@@ -28,9 +28,14 @@ impl CpuTime {
         let mut fields = behind_name.split_ascii_whitespace();
         let mut duration = |skipped| {
             let ticks: u64 = fields.nth(skipped)?.parse().ok()?;
-            Some(Duration::from_nanos(ticks.checked_mul(1_000_000_000 / hertz)?))
+            Some(Duration::from_nanos(
+                ticks.checked_mul(1_000_000_000 / hertz)?,
+            ))
         };
-        Some(Self { user: duration(11)?, system: duration(0)? })
+        Some(Self {
+            user: duration(11)?,
+            system: duration(0)?,
+        })
     }
 }
 
@@ -65,7 +70,9 @@ impl CpuClock {
             .iter()
             .chain([&own])
             .map(|pid| Ok((*pid, CpuTime::of(*pid)?)));
-        Ok(Self { started: started.collect::<Result<_, LoadError>>()? })
+        Ok(Self {
+            started: started.collect::<Result<_, LoadError>>()?,
+        })
     }
 
     /// What each process used since the start for one of so many operations: those that were named, and our own.
@@ -91,7 +98,10 @@ impl CpuClock {
 /// Resident memory of a process in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64, LoadError> {
     let rollup = read(pid, "smaps_rollup")?;
-    kilobytes(&rollup, "Rss:").ok_or(LoadError::ProcessFormat { pid, file: "smaps_rollup" })
+    kilobytes(&rollup, "Rss:").ok_or(LoadError::ProcessFormat {
+        pid,
+        file: "smaps_rollup",
+    })
 }
 
 /// What the kernel holds for all of the machine's sockets and other objects, where it says so.
@@ -106,7 +116,10 @@ impl KernelMemory {
     pub(crate) fn read() -> Option<Self> {
         let slab_bytes = kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "Slab:")?;
         let pages = tcp_pages(&fs::read_to_string("/proc/net/sockstat").ok()?)?;
-        Some(Self { slab_bytes, socket_buffer_bytes: pages * rustix::param::page_size() as u64 })
+        Some(Self {
+            slab_bytes,
+            socket_buffer_bytes: pages * rustix::param::page_size() as u64,
+        })
     }
 }
 
@@ -124,7 +137,9 @@ fn kilobytes(text: &str, label: &str) -> Option<u64> {
 
 /// Pages of all TCP buffers: the number behind `mem` in the line that begins with `TCP:`.
 fn tcp_pages(sockstat: &str) -> Option<u64> {
-    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let line = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))?;
     let mut words = line.split_ascii_whitespace();
     words.find(|word| *word == "mem")?;
     words.next()?.parse().ok()
@@ -140,8 +155,10 @@ mod tests {
             let stat = format!(
                 "42 ({name}) S 1 42 42 0 -1 4194560 1 2 3 4 150 25 0 0 20 0 1 0 100 1000 10"
             );
-            let expect =
-                CpuTime { user: Duration::from_millis(1500), system: Duration::from_millis(250) };
+            let expect = CpuTime {
+                user: Duration::from_millis(1500),
+                system: Duration::from_millis(250),
+            };
             assert_eq!(CpuTime::parse(&stat, 100), Some(expect), "{name}");
         }
         assert_eq!(CpuTime::parse("42 (short) S 1", 100), None);
@@ -157,9 +174,13 @@ mod tests {
 
     #[test]
     fn kernel_figures_are_found() {
-        assert_eq!(kilobytes("MemFree:  7 kB\nSlab:    12 kB\n", "Slab:"), Some(12_288));
+        assert_eq!(
+            kilobytes("MemFree:  7 kB\nSlab:    12 kB\n", "Slab:"),
+            Some(12_288)
+        );
         assert_eq!(kilobytes("Slab: 12", "Slab:"), None);
-        let sockstat = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 0 alloc 7 mem 3\nUDP: inuse 1 mem 8\n";
+        let sockstat =
+            "sockets: used 9\nTCP: inuse 5 orphan 0 tw 0 alloc 7 mem 3\nUDP: inuse 1 mem 8\n";
         assert_eq!(tcp_pages(sockstat), Some(3));
         assert_eq!(tcp_pages("TCP: inuse 5"), None);
     }

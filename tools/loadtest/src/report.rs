@@ -14,7 +14,10 @@ pub(crate) fn put_cpu(
     let sum: f64 = servers.iter().map(CpuUse::micros).sum();
     let user: f64 = servers.iter().map(|cpu| cpu.user_micros).sum();
     if !servers.is_empty() {
-        writeln!(f, "server CPU        {sum:.2} us for each {operation} (user {user:.2})")?;
+        writeln!(
+            f,
+            "server CPU        {sum:.2} us for each {operation} (user {user:.2})"
+        )?;
     }
     if servers.len() > 1 {
         for cpu in servers {

@@ -104,7 +104,15 @@ impl Swarm {
                 ClientId(u32::try_from(self.clients.len() - 1).expect("the count is limited"))
             }
         };
-        self.watch(id, epoll::EventFlags::OUT, epoll::add)?;
+        let stream = self.clients[id.index()].stream.as_ref();
+        let data = epoll::EventData::new_u64(id.0.into());
+        epoll::add(
+            &self.epoll,
+            stream.expect("it was just opened"),
+            data,
+            epoll::EventFlags::OUT,
+        )
+        .map_err(LoadError::system("failed to watch a connection"))?;
         Ok(id)
     }
 
@@ -164,6 +172,24 @@ impl Swarm {
         Ok(true)
     }
 
+    /// Polls until nothing is `left`, or until that number has not changed for the time of our patience.
+    pub(crate) fn poll_to_end<S: Scenario>(
+        &mut self,
+        patience: Duration,
+        scenario: &mut S,
+        left: impl Fn(&S) -> u64,
+    ) -> Result<(), LoadError> {
+        let mut before = left(scenario);
+        while before > 0 {
+            let give_up_at = Instant::now() + patience;
+            if !self.poll_until(give_up_at, scenario, |scenario| left(scenario) != before)? {
+                break;
+            }
+            before = left(scenario);
+        }
+        Ok(())
+    }
+
     /// When the bytes that are being handled were read.
     pub(crate) fn now(&self) -> Instant {
         self.now
@@ -210,15 +236,17 @@ impl Swarm {
         let target = *target;
         self.cork(id);
         self.handshake.put_request(&mut self.out, target);
-        // A registered descriptor is only refused for want of memory, which reading reports as well.
-        let _ = self.watch(id, epoll::EventFlags::IN, epoll::modify);
+        self.watch(id, epoll::EventFlags::IN);
     }
 
     fn read(&mut self, id: ClientId, scenario: &mut impl Scenario) {
         // The buffer is taken out meanwhile, because the scenario gets both a packet in it and the swarm.
         let mut buffer = mem::take(&mut self.read_buffer);
         let client = &mut self.clients[id.index()];
-        let read = client.stream.as_mut().map_or(Ok(0), |stream| stream.read(&mut buffer));
+        let read = client
+            .stream
+            .as_mut()
+            .map_or(Ok(0), |stream| stream.read(&mut buffer));
         self.now = Instant::now();
         let ended = match read {
             Ok(0) => Err(match client.state {
@@ -244,12 +272,13 @@ impl Swarm {
     fn receive(
         &mut self,
         id: ClientId,
-        mut input: &mut [u8],
+        input: &mut [u8],
         scenario: &mut impl Scenario,
     ) -> Result<(), Ended> {
         let client = &mut self.clients[id.index()];
         // The answer's head may come in pieces; what is behind it belongs to the WebSocket.
         let mut head;
+        let mut input = input;
         if let State::Upgrading(partial) = &mut client.state {
             head = partial.take().unwrap_or_default();
             head.extend_from_slice(input);
@@ -395,41 +424,42 @@ impl Swarm {
                 let bytes = self.out[written..].to_vec();
                 client.unsent = Some(Box::new(Unsent { bytes, written: 0 }));
                 let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-                let _ = self.watch(id, both, epoll::modify);
+                self.watch(id, both);
             }
         }
         self.out.clear();
     }
 
     fn write_unsent(&mut self, id: ClientId) {
-        let Client { stream: Some(stream), unsent: Some(unsent), .. } = &mut self.clients[id.index()] else {
+        let Client {
+            stream: Some(stream),
+            unsent: Some(unsent),
+            ..
+        } = &mut self.clients[id.index()]
+        else {
             return;
         };
         unsent.written += stream.write(&unsent.bytes[unsent.written..]).unwrap_or(0);
         if unsent.written == unsent.bytes.len() {
             self.clients[id.index()].unsent = None;
-            let _ = self.watch(id, epoll::EventFlags::IN, epoll::modify);
+            self.watch(id, epoll::EventFlags::IN);
         }
     }
 
-    fn watch(
-        &self,
-        id: ClientId,
-        flags: epoll::EventFlags,
-        operation: fn(&OwnedFd, &TcpStream, epoll::EventData, epoll::EventFlags) -> rustix::io::Result<()>,
-    ) -> Result<(), LoadError> {
-        let Some(stream) = &self.clients[id.index()].stream else {
-            return Ok(());
-        };
-        operation(&self.epoll, stream, epoll::EventData::new_u64(id.0.into()), flags)
-            .map_err(LoadError::system("failed to watch a connection"))
+    fn watch(&self, id: ClientId, flags: epoll::EventFlags) {
+        if let Some(stream) = &self.clients[id.index()].stream {
+            let data = epoll::EventData::new_u64(id.0.into());
+            epoll::modify(&self.epoll, stream, data, flags).expect("an open connection is watched");
+        }
     }
 }
 
 /// Whether this process may open so many connections.
 fn check_connections(wanted: usize) -> Result<(), LoadError> {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let descriptors = descriptors.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let descriptors = descriptors.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
     let limit = CONNECTIONS_MAX.min(descriptors.saturating_sub(DESCRIPTORS_SPARED));
     match wanted <= limit {
         true => Ok(()),
@@ -444,7 +474,11 @@ fn connect(target: Target, number: usize) -> io::Result<TcpStream> {
     socket.bind(&source(number).into())?;
     match socket.connect(&target.address().into()) {
         Ok(()) => (),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => (),
+        Err(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
+        {
+            ()
+        }
         Err(error) => return Err(error),
     }
     Ok(socket.into())
@@ -469,8 +503,13 @@ mod tests {
 
     #[test]
     fn too_many_connections_are_refused_with_the_limit() {
-        let error = check_connections(CONNECTIONS_MAX + 1).unwrap_err().to_string();
-        assert!(error.starts_with("19001 connections are more than the "), "{error}");
+        let error = check_connections(CONNECTIONS_MAX + 1)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("19001 connections are more than the "),
+            "{error}"
+        );
         assert!(check_connections(100).is_ok());
     }
 

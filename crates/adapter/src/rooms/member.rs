@@ -32,6 +32,11 @@ impl<M> Memberships<M> {
     pub(super) fn lock(&self) -> MutexGuard<'_, Standing<M>> {
         self.0.lock()
     }
+
+    #[cfg(test)]
+    pub(super) fn are_locked(&self) -> bool {
+        self.0.is_locked()
+    }
 }
 
 /// In no room, in some, or gone: one pointer wide, so that a million members at rest pay 16 bytes each.

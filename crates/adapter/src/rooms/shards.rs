@@ -65,11 +65,21 @@ impl<M: Member> MemberShards<M> {
 }
 
 #[cfg(test)]
-impl<M> MemberShards<M> {
+impl<M: Member> MemberShards<M> {
     pub(super) fn capacity(&self) -> usize {
         self.shards
             .iter()
             .map(|shard| shard.read().capacity())
             .sum()
+    }
+
+    /// Nobody with this id comes or goes while this is held.
+    pub(super) fn hold(&self, id: SocketId) -> impl Sized + '_ {
+        self.shard(id).read()
+    }
+
+    /// Whether somebody is about to come or go.
+    pub(super) fn is_awaited(&self, id: SocketId) -> bool {
+        self.shard(id).is_locked_exclusive()
     }
 }

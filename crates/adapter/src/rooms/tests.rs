@@ -271,6 +271,13 @@ fn rooms_are_not_called_from_inside_of_select() {
     rooms.select(&Target::default(), |member| drop(rooms.rooms_of(member)));
 }
 
+fn wait_until(reached: impl Fn() -> bool) {
+    let give_up_at = Instant::now() + Duration::from_secs(10);
+    while !reached() && Instant::now() < give_up_at {
+        thread::yield_now();
+    }
+}
+
 /// Runs `begun` until it waits for the room that nobody may change meanwhile, then `second`, then lets both go on.
 fn meanwhile<A: Send, B: Send>(
     room: &room::Room<Someone>,
@@ -280,10 +287,7 @@ fn meanwhile<A: Send, B: Send>(
     thread::scope(|scope| {
         let hold = room.hold();
         let begun = scope.spawn(begun);
-        let give_up_at = Instant::now() + Duration::from_secs(10);
-        while !room.is_awaited() && Instant::now() < give_up_at {
-            thread::yield_now();
-        }
+        wait_until(|| room.is_awaited());
         let (done, is_done) = mpsc::sync_channel(1);
         let second = scope.spawn(move || {
             let outcome = second();
@@ -343,4 +347,20 @@ fn inserting_waits_for_a_removal_that_has_begun_and_is_refused() {
     assert!(!inserted);
     assert_eq!(rooms.len(), 1);
     assert_eq!(refused.holders(), 1);
+}
+
+#[test]
+fn an_insertion_that_has_begun_keeps_removal_waiting() {
+    let rooms = rooms();
+    let member = someone(1);
+    thread::scope(|scope| {
+        let hold = rooms.members.hold(member.id());
+        scope.spawn(|| rooms.insert(member.clone()));
+        wait_until(|| rooms.members.is_awaited(member.id()));
+        // Had it looked whether the member has left and let go, a removal could come before it and leave a ghost behind.
+        let locked = member.memberships().are_locked();
+        drop(hold);
+        assert!(locked);
+    });
+    assert_eq!(rooms.len(), 1);
 }
