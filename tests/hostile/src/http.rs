@@ -2,11 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::wait::within;
+
+/// Between two bytes of a client that is slow on purpose.
+const DRIP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One HTTP connection.
 #[derive(Debug)]
@@ -105,6 +109,17 @@ impl Http {
         while self.read().await > 0 {
             self.buffer.clear();
         }
+    }
+
+    /// Sends one byte after the other, slowly, until the server closes. Returns what it answered, if it did.
+    pub async fn drip(&mut self, bytes: &[u8]) -> Option<Response> {
+        for byte in bytes.iter().cycle() {
+            match tokio::time::timeout(DRIP_INTERVAL, self.try_response()).await {
+                Ok(response) => return response,
+                Err(_) => self.send([*byte]).await,
+            }
+        }
+        None
     }
 
     /// The stream, with what was read from it already.

@@ -90,6 +90,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let _ = within("the server to read", self.stream.write_all(bytes.as_ref())).await;
     }
 
+    /// Sends the same bytes again and again, reading nothing, until the server has closed.
+    pub async fn flood(&mut self, bytes: &[u8]) {
+        within("the server to close", async { while self.stream.write_all(bytes).await.is_ok() {} }).await;
+    }
+
+    /// Sends the same bytes up to `times` times, reading nothing, for as long as the server takes them.
+    pub async fn flood_of(&mut self, bytes: &[u8], times: usize) {
+        const AT_ONCE: usize = 1_000;
+        let many = bytes.repeat(AT_ONCE.min(times));
+        for _ in 0..times.div_ceil(AT_ONCE) {
+            if within("the server to read", self.stream.write_all(&many)).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends a text message.
     pub async fn text(&mut self, text: &str) {
         self.send(masked(Opcode::Text, text.as_bytes())).await;

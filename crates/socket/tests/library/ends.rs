@@ -123,21 +123,11 @@ async fn a_connection_that_fails() {
     expect_end(&mut log, "transport error").await;
     let (mut polling, _) = Polling::join(host.address).await;
     polling.start_poll().await;
-    socket_poll_arrived(&host).await;
+    // Whatever was written before this client came in has been read.
+    drop(Client::open(host.address).await);
     polling.abort_poll().await;
     expect_end(&mut log, "transport error").await;
     host.settled(0).await;
-}
-
-/// A volatile broadcast is taken as soon as the poll is there. It is answered, so the poll that counts is the next one.
-async fn socket_poll_arrived(host: &Host) {
-    // The request has been written to the stream; a request on another connection is answered only after the loop has read both.
-    let mut other = Client::open(host.address).await;
-    other.send("40").await;
-    other.next().await;
-    other.send("41").await;
-    other.send("1").await;
-    other.closed().await;
 }
 
 #[tokio::test]
