@@ -84,7 +84,7 @@ pub(crate) enum Link {
 }
 
 /// What came of a push.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Pushed {
     /// Queued, and somebody is going to write it already.
     Queued,
@@ -335,7 +335,7 @@ impl Connection {
     pub(crate) fn handle_timeout(self: &Arc<Self>, now: Timestamp, batch: &mut Batch) {
         let timing = &self.core.config.timing;
         let mut pings = 0;
-        let (next, says_goodbye) = {
+        let next = {
             let mut state = self.state.lock();
             loop {
                 match state.session.handle_timeout(timing, now) {
@@ -349,15 +349,15 @@ impl Connection {
                     }
                 }
             }
-            (state.session.poll_timeout(timing), matches!(&state.link, Link::Polling(polling) if polling.is_closing(now)))
+            // A closed polling session stays in the table for the poll that tells the client, but not for ever.
+            let goodbye = if let Link::Polling(polling) = &state.link { polling.closing_until(now) } else { None };
+            state.session.poll_timeout(timing).or(goodbye)
         };
         for _ in 0..pings {
             batch.send(self, &PING_FRAME);
         }
         match next {
             Some(at) => self.core.wheel.insert(self.id, at, now),
-            // A closed polling session stays in the table for the poll that tells the client, but not for ever.
-            None if says_goodbye => (),
             None => self.core.sessions.remove(self.id),
         }
     }

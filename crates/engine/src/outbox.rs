@@ -135,6 +135,8 @@ pub(crate) struct Queue {
 }
 
 thread_local! {
+    // Boxed, because a queue is handed from the pool to an outbox and back as it is.
+    #[expect(clippy::vec_box, reason = "moving a box is cheaper than moving a queue")]
     static POOL: RefCell<Vec<Box<Queue>>> = const { RefCell::new(Vec::new()) };
 }
 

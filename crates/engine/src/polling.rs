@@ -88,8 +88,9 @@ impl Polling {
         self.wake_poll();
     }
 
-    pub(crate) fn is_closing(&self, now: Timestamp) -> bool {
-        self.closing_until.is_some_and(|until| until > now)
+    /// Until when the session waits for the poll that tells the client it is over, if it does.
+    pub(crate) fn closing_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closing_until.filter(|until| *until > now)
     }
 }
 
@@ -125,9 +126,8 @@ impl Future for PollRequest {
     type Output = Vec<u8>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
-        let payload = match take_payload(&mut self.connection.lock(), cx) {
-            Some(payload) => payload,
-            None => return Poll::Pending,
+        let Some(payload) = take_payload(&mut self.connection.lock(), cx) else {
+            return Poll::Pending;
         };
         self.answered = true;
         if self.connection.is_closed() {

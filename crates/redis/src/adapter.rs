@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng as _;
 use synapse_adapter::{Adapter, AdapterFactory, ClusterMessage, LocalNamespace};
@@ -107,14 +106,8 @@ impl Adapter for RedisNamespace {
     fn publish(&self, message: &ClusterMessage) {
         let (uid, channels) = (self.namespace.uid(), self.namespace.channels());
         match wire::encode(uid, channels, message, &self.shared.limits()) {
-            Ok((channel, payload)) => self.shared.publish(Message {
-                channel,
-                payload: Bytes::from(payload),
-            }),
-            Err(error) => {
-                self.shared.counters.dropped.add(1);
-                tracing::warn!(namespace = self.namespace.name(), %error, "a message cannot be sent to other servers");
-            }
+            Ok((channel, payload)) => self.shared.publish(Message { channel, payload }),
+            Err(error) => self.shared.unpublished(&channels.broadcast, &error),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One connection to Redis: TCP, TLS if asked for, and the login.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl Link {
         let settings = &shared.settings;
         let tcp = connect_tcp(
             settings,
+            shared.options.connect_timeout,
             shared.options.probe_interval + shared.options.probe_timeout,
         )
         .await?;
@@ -119,7 +121,7 @@ impl Link {
                     | Reply::Array(_)
                     | Reply::Oversized,
                 ) => {
-                    return Err(Fault::Refused("unexpected answer to the login".to_owned()));
+                    return Err(Fault::Unexpected("answer to the login"));
                 }
                 None => {}
             }
@@ -160,19 +162,32 @@ pub(crate) async fn write(
         .map_err(Fault::Io)
 }
 
-async fn connect_tcp(settings: &RedisSettings, user_timeout: Duration) -> Result<TcpStream, Fault> {
-    let addresses = tokio::net::lookup_host((settings.host.as_str(), settings.port))
+async fn connect_tcp(
+    settings: &RedisSettings,
+    limit: Duration,
+    user_timeout: Duration,
+) -> Result<TcpStream, Fault> {
+    let addresses: Vec<_> = tokio::net::lookup_host((settings.host.as_str(), settings.port))
         .await
-        .map_err(|_| Fault::Resolve)?;
+        .map_err(|_| Fault::Resolve)?
+        .collect();
+    let stream = connect_any(&addresses, limit).await?;
+    configure(&stream, user_timeout).map_err(Fault::Connect)?;
+    Ok(stream)
+}
+
+/// Tries one address after the other. Each gets its share of the limit, with one more for the login: an address where nobody answers, as
+/// IPv6 often is behind a firewall, must not keep us from the next.
+async fn connect_any(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, Fault> {
+    let shares = u32::try_from(addresses.len()).map_or(u32::MAX, |count| count.saturating_add(1));
+    let share = limit / shares;
     let mut failure = Fault::Resolve;
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                configure(&stream, user_timeout).map_err(Fault::Connect)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = Fault::Connect(error),
-        }
+        failure = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => Fault::Connect(error),
+            Err(_) => Fault::ConnectTimeout(share),
+        };
     }
     Err(failure)
 }
@@ -220,4 +235,40 @@ fn tls_config() -> Result<Arc<ClientConfig>, rustls::Error> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_where_nobody_answers_leaves_time_for_the_next() {
+        // A listener whose queue is full swallows what comes, as a firewall does.
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        silent
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        silent.listen(0).unwrap();
+        let silent_address = silent.local_addr().unwrap().as_socket().unwrap();
+        let limit = Duration::from_millis(600);
+        let mut held = Vec::new();
+        let fault = loop {
+            match connect_any(&[silent_address], limit).await {
+                Ok(stream) => held.push(stream),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(
+            matches!(fault, Fault::ConnectTimeout(after) if after == limit / 2),
+            "{fault:?}"
+        );
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = timeout(limit, connect_any(&[silent_address, address], limit)).await;
+        assert_eq!(stream.unwrap().unwrap().peer_addr().unwrap(), address);
+    }
 }

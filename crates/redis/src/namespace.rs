@@ -12,7 +12,7 @@ use crate::outbox::Message;
 use crate::shared::{Shared, random_id};
 use crate::wire::broadcast::{self, Received};
 use crate::wire::channels::{Channels, Scope};
-use crate::wire::request::{self, Body, Request};
+use crate::wire::request::{self, Body, Request, answer as answers};
 
 /// Node's ids of adapters and requests have this many characters.
 const UID_CHARS: usize = 6;
@@ -123,13 +123,13 @@ impl Namespace {
                     .into_iter()
                     .map(|socket| socket.id)
                     .collect();
-                answer.send(|request_id| request::sockets_answer(request_id, &ids));
+                answer.send(|request_id| answers::sockets_answer(request_id, &ids));
             }
             Body::AllRooms => {
-                answer.send(|request_id| request::rooms_answer(request_id, &self.local.rooms()))
+                answer.send(|request_id| answers::rooms_answer(request_id, &self.local.rooms()))
             }
             Body::Fetch { target } => answer
-                .send(|request_id| request::fetch_answer(request_id, self.local.sockets(&target))),
+                .send(|request_id| answers::fetch_answer(request_id, self.local.sockets(&target))),
             Body::Join { target, rooms } => self.local.join(&target, &rooms),
             Body::Leave { target, rooms } => self.local.leave(&target, &rooms),
             Body::Disconnect { target, transport } => self.local.disconnect(&target, transport),
@@ -154,7 +154,7 @@ impl Namespace {
                 rooms: [sid.into()].into_iter().collect(),
                 ..Target::default()
             });
-            answer.send(request::done_answer);
+            answer.send(answers::done_answer);
         }
     }
 
@@ -164,7 +164,7 @@ impl Namespace {
         }
         let limits = self.shared.limits();
         let on_reply = move |reply: Arguments| {
-            answer.send_shared(|request_id| request::emit_answer(request_id, &reply, &limits))
+            answer.send_shared(|request_id| answers::emit_answer(request_id, &reply, &limits))
         };
         self.local
             .server_side_emit(arguments, Some(Box::new(on_reply)));
@@ -179,14 +179,14 @@ impl Namespace {
             let (answer, early) = (answer.clone(), early.clone());
             move |ack: Arguments| match &mut *early.lock() {
                 Some(waiting) => waiting.push(ack),
-                None => answer.send(|request_id| request::ack_answer(request_id, &ack, &limits)),
+                None => answer.send(|request_id| answers::ack_answer(request_id, &ack, &limits)),
             }
         };
         let count = self.local.broadcast_with_ack(broadcast, Box::new(on_ack));
-        answer.send(|request_id| request::count_answer(request_id, count));
+        answer.send(|request_id| answers::count_answer(request_id, count));
         let mut early = early.lock();
         for ack in early.take().into_iter().flatten() {
-            answer.send(|request_id| request::ack_answer(request_id, &ack, &limits));
+            answer.send(|request_id| answers::ack_answer(request_id, &ack, &limits));
         }
     }
 }
@@ -230,9 +230,12 @@ impl Answer {
         match payload(request_id) {
             Some(payload) => self.namespace.shared.publish(Message {
                 channel: channel(),
-                payload: Bytes::from(payload),
+                payload,
             }),
-            None => self.namespace.shared.counters.dropped.add(1),
+            None => self
+                .namespace
+                .shared
+                .unpublished(&channel(), &"an answer is over the limits"),
         }
     }
 }

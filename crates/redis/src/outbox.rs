@@ -14,11 +14,12 @@ const PIPELINE_BYTES_MAX: usize = 256 << 10;
 /// A message for Redis.
 pub(crate) struct Message {
     pub(crate) channel: Bytes,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Message {
-    fn bytes(&self) -> usize {
+    /// What it counts for in the queue.
+    pub(crate) fn bytes(&self) -> usize {
         self.channel.len() + self.payload.len()
     }
 }
@@ -41,6 +42,8 @@ struct Inner {
     probe: Option<Message>,
     /// Whether messages may go out: only while delivery is proven.
     open: bool,
+    /// Whether nothing is taken any more.
+    closed: bool,
 }
 
 /// How many commands a batch has.
@@ -69,6 +72,9 @@ impl Outbox {
             return 1;
         }
         let mut inner = self.inner.lock();
+        if inner.closed {
+            return 1;
+        }
         inner.bytes += message.bytes();
         inner.messages.push_back(message);
         let mut dropped = 0;
@@ -106,15 +112,20 @@ impl Outbox {
         inner.probe = None;
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.inner.lock().messages.len()
+    /// Takes nothing from here on; returns how many messages were still waiting.
+    pub(crate) fn close(&self) -> usize {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        inner.open = false;
+        inner.probe = None;
+        inner.bytes = 0;
+        let messages = std::mem::take(&mut inner.messages);
+        drop(inner);
+        messages.len()
     }
 
-    /// Empties the queue; returns how many were in it.
-    pub(crate) fn clear(&self) -> usize {
-        let mut inner = self.inner.lock();
-        inner.bytes = 0;
-        std::mem::take(&mut inner.messages).len()
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().messages.len()
     }
 
     /// Waits for something to send and writes it to `out` as commands. Cancelling loses nothing.
@@ -129,23 +140,27 @@ impl Outbox {
 
     fn try_take(&self, out: &mut Vec<u8>) -> Option<Batch> {
         let mut inner = self.inner.lock();
-        let mut batch = Batch {
-            probe: false,
-            messages: 0,
-        };
-        if let Some(probe) = inner.probe.take() {
-            put_publish(out, &probe);
-            batch.probe = true;
-        }
-        while inner.open && (out.len() < PIPELINE_BYTES_MAX) {
+        let probe = inner.probe.take();
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        while inner.open && bytes < PIPELINE_BYTES_MAX {
             let Some(message) = inner.messages.pop_front() else {
                 break;
             };
-            inner.bytes -= message.bytes();
-            put_publish(out, &message);
-            batch.messages += 1;
+            bytes += message.bytes();
+            messages.push(message);
         }
-        inner.in_flight += batch.messages;
+        inner.bytes -= bytes;
+        inner.in_flight += messages.len();
+        // Copying takes a while, and whoever publishes must not wait for it.
+        drop(inner);
+        for message in probe.iter().chain(&messages) {
+            put_publish(out, message);
+        }
+        let batch = Batch {
+            probe: probe.is_some(),
+            messages: messages.len(),
+        };
         (batch.probe || batch.messages > 0).then_some(batch)
     }
 
@@ -184,7 +199,7 @@ mod tests {
     fn message(payload: &'static str) -> Message {
         Message {
             channel: Bytes::from_static(b"c"),
-            payload: Bytes::from_static(payload.as_bytes()),
+            payload: payload.into(),
         }
     }
 
@@ -254,7 +269,7 @@ mod tests {
     #[test]
     fn a_batch_ends_at_its_size() {
         let outbox = Outbox::new(10, 10 << 20);
-        let large = Bytes::from(vec![b'x'; PIPELINE_BYTES_MAX / 2 + 1]);
+        let large = vec![b'x'; PIPELINE_BYTES_MAX / 2 + 1];
         for _ in 0..3 {
             outbox.push(Message {
                 channel: Bytes::from_static(b"c"),
@@ -304,5 +319,15 @@ mod tests {
             outbox.finish(1);
             drain.await;
         }
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing() {
+        let outbox = Outbox::new(10, 100);
+        outbox.open();
+        assert_eq!(outbox.push(message("1")), 0);
+        assert_eq!(outbox.close(), 1);
+        assert_eq!(outbox.push(message("2")), 1);
+        assert_eq!((outbox.len(), taken(&outbox).0), (0, None));
     }
 }

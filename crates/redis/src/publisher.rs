@@ -44,7 +44,7 @@ fn unasked(link: &mut Link) -> Result<(), Fault> {
             | Reply::Null
             | Reply::Array(_)
             | Reply::Oversized,
-        ) => Err(Fault::Refused("an answer to nothing".to_owned())),
+        ) => Err(Fault::Unexpected("answer to nothing")),
     }
 }
 
@@ -92,7 +92,6 @@ async fn exchange(
             Some(_) if probe => probe = false,
             Some(Reply::Error(line)) => {
                 shared.refused(line);
-                shared.counters.dropped.add(1);
                 in_flight.answered();
             }
             Some(Reply::Integer(_)) => {
@@ -106,7 +105,7 @@ async fn exchange(
                 | Reply::Array(_)
                 | Reply::Oversized,
             ) => {
-                return Err(Fault::Refused("unexpected answer to PUBLISH".to_owned()));
+                return Err(Fault::Unexpected("answer to PUBLISH"));
             }
         }
     }

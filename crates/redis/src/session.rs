@@ -35,19 +35,40 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Runs until a fault, or until the adapter is closed.
+/// Runs until a fault, or until the adapter is closed. Both connections are gone when it returns, so the next ones never subscribe beside
+/// the old ones.
 pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), Fault> {
-    let (mut subscriber, publisher) = tokio::select! {
+    let (subscriber, publisher) = tokio::select! {
         links = async { tokio::try_join!(Link::open(&shared), Link::open(&shared)) } => links?,
         () = shared.closed() => return Ok(()),
     };
     let mut publisher = Owned(tokio::spawn(publisher::run(shared.clone(), publisher)));
-    let mut session = Session::new(&shared);
+    let ended = deliver(&shared, subscriber, &mut publisher.0).await;
+    if !publisher.0.is_finished() {
+        publisher.0.abort();
+        // Ended by us, or by a fault at the same moment: the outcome is known either way.
+        let _ = (&mut publisher.0).await;
+    }
+    ended
+}
+
+async fn deliver(
+    shared: &Arc<Shared>,
+    mut subscriber: Link,
+    publisher: &mut JoinHandle<Fault>,
+) -> Result<(), Fault> {
+    let mut session = Session::new(shared);
     let closed = shared.closed();
     tokio::pin!(closed);
     loop {
+        let mut heard = false;
         while let Some(reply) = subscriber.decoder.decode()? {
             session.handle(&reply)?;
+            heard = true;
+        }
+        if heard {
+            // Taken after the delivery, whose length says nothing about Redis.
+            session.heard = Instant::now();
         }
         session.update(&mut subscriber).await?;
         let wake_up = session.wake_up();
@@ -55,7 +76,7 @@ pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), Fault> {
             filled = fill(&mut subscriber.decoder, &mut subscriber.reader) => filled?,
             () = shared.changed.notified() => {}
             () = async { match wake_up { Some(at) => sleep_until(at).await, None => pending().await } } => session.handle_timeout()?,
-            fault = &mut publisher.0 => return Err(fault.unwrap_or(Fault::Panicked)),
+            fault = &mut *publisher => return Err(fault.unwrap_or(Fault::Panicked)),
             () = &mut closed => return session.shut_down(&mut subscriber).await,
         }
     }
@@ -114,7 +135,6 @@ impl<'a> Session<'a> {
     }
 
     fn handle(&mut self, reply: &Reply<'_>) -> Result<(), Fault> {
-        self.heard = Instant::now();
         let parts = match reply {
             Reply::Array(parts) => parts.as_slice(),
             Reply::Oversized => {
@@ -129,9 +149,7 @@ impl<'a> Session<'a> {
             }
             Reply::Error(line) => return Err(Fault::from_error_line(line)),
             Reply::Status(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Null => {
-                return Err(Fault::Refused(
-                    "unexpected answer on the subscribed connection".to_owned(),
-                ));
+                return Err(Fault::Unexpected("answer on the subscribed connection"));
             }
         };
         match *parts {
@@ -144,9 +162,7 @@ impl<'a> Session<'a> {
             [b"unsubscribe", channel, _] => self.subscriptions.left(false, channel)?,
             [b"punsubscribe", pattern, _] => self.subscriptions.left(true, pattern)?,
             _ => {
-                return Err(Fault::Refused(
-                    "unexpected message on the subscribed connection".to_owned(),
-                ));
+                return Err(Fault::Unexpected("message on the subscribed connection"));
             }
         }
         self.settle();
@@ -211,7 +227,7 @@ impl<'a> Session<'a> {
         let token = random_id(PROBE_CHARS);
         self.shared.outbox.push_probe(Message {
             channel: Bytes::from(self.shared.probe_channel()),
-            payload: Bytes::from(token.clone()),
+            payload: token.clone().into(),
         });
         self.probe = Probe::Out {
             token,

@@ -31,27 +31,47 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    fn name(self, part: &'static str) -> &'static str {
+    pub(crate) fn host(self) -> &'static str {
         match self {
             Self::Url(variable) => variable,
-            Self::Parts => part,
+            Self::Parts => "REDIS_HOST",
         }
     }
 
-    pub(crate) fn host(self) -> &'static str {
-        self.name("REDIS_HOST")
-    }
-
-    pub(crate) fn port(self) -> &'static str {
-        self.name("REDIS_PORT")
+    pub(crate) fn host_and_port(self) -> &'static str {
+        match self {
+            Self::Url(variable) => variable,
+            Self::Parts => "REDIS_HOST and REDIS_PORT",
+        }
     }
 
     pub(crate) fn password(self) -> &'static str {
-        self.name("REDIS_PASSWORD")
+        match self {
+            Self::Url(variable) => variable,
+            Self::Parts => "REDIS_PASSWORD",
+        }
+    }
+
+    pub(crate) fn login(self) -> &'static str {
+        match self {
+            Self::Url(variable) => variable,
+            Self::Parts => "REDIS_USERNAME and REDIS_PASSWORD",
+        }
     }
 
     pub(crate) fn db(self) -> &'static str {
-        self.name("REDIS_DB")
+        match self {
+            Self::Url(variable) => variable,
+            Self::Parts => "REDIS_DB",
+        }
+    }
+
+    /// What to write to get TLS.
+    pub(crate) fn tls(self) -> &'static str {
+        match self {
+            Self::Url(_) => "rediss://",
+            Self::Parts => "REDIS_TLS=true",
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use crate::settings::RedisSettings;
 use crate::status::{Counters, RedisState, RedisStatus};
 use crate::subscriptions::Routes;
 
-/// Malformed messages are logged at most this often; all are counted.
+/// Messages that are dropped for what they are get a line in the log at most this often; all are counted.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) struct Shared {
@@ -38,7 +38,6 @@ pub(crate) struct Shared {
     version: AtomicU64,
     details: Mutex<Details>,
     complained: Mutex<Option<Instant>>,
-    ended: AtomicBool,
 }
 
 struct Details {
@@ -72,7 +71,6 @@ impl Shared {
                 last_error: None,
             }),
             complained: Mutex::new(None),
-            ended: AtomicBool::new(false),
         }
     }
 
@@ -88,13 +86,18 @@ impl Shared {
     }
 
     pub(crate) fn publish(&self, message: Message) {
-        // After the end nobody would ever take it out again.
-        let dropped = if self.ended.load(Ordering::Acquire) {
-            1
-        } else {
-            self.outbox.push(message)
-        };
-        self.counters.dropped.add(dropped);
+        let bytes_max = self.options.publish_queue_bytes_max;
+        if message.bytes() > bytes_max {
+            let error = format_args!("over the limit of {bytes_max} bytes for all that is queued");
+            return self.unpublished(&message.channel, &error);
+        }
+        self.counters.dropped.add(self.outbox.push(message));
+    }
+
+    /// Counts a message of ours that cannot be published.
+    pub(crate) fn unpublished(&self, channel: &[u8], error: &dyn std::fmt::Display) {
+        self.counters.dropped.add(1);
+        self.complain(channel, error, "a message to other servers was dropped");
     }
 
     /// Adds a namespace; one of the same name that was there is detached.
@@ -156,7 +159,8 @@ impl Shared {
             details.proofs += 1;
             details.proofs - 1
         };
-        tracing::info!(
+        // The state is for the server to tell, in its operators' words.
+        tracing::debug!(
             address = self.settings.address(),
             tls = self.settings.tls,
             round_trip_us = round_trip.as_micros() as u64,
@@ -177,72 +181,66 @@ impl Shared {
         self.outbox.hold();
         let error = fault.describe(&self.settings);
         let address = self.settings.address();
-        let (was, news) = {
+        let was_connected = {
             let mut details = self.details.lock();
-            let was = *self.state.borrow();
-            let news = details.last_error.as_ref() != Some(&error);
-            if was == RedisState::Connected {
+            let was_connected = *self.state.borrow() == RedisState::Connected;
+            if was_connected {
                 details.since = SystemTime::now();
                 details.round_trip = None;
             }
             details.last_error = Some(error.clone());
-            (was, news)
+            was_connected
         };
-        if was == RedisState::Connected {
-            tracing::info!(
-                address,
-                reason = error,
-                "delivery over Redis is lost; local delivery goes on, events for other servers wait, reconnecting"
-            );
+        if was_connected {
+            tracing::debug!(address, reason = error, "delivery over Redis is lost");
             self.state.send_replace(RedisState::Disconnected);
-        } else if news {
-            tracing::warn!(
+        } else {
+            tracing::debug!(
                 address,
                 reason = error,
-                "Redis cannot be used; this server goes on alone and keeps trying"
+                "delivery over Redis cannot be proven"
             );
-        } else {
-            tracing::debug!(address, reason = error, "Redis still cannot be used");
         }
     }
 
     pub(crate) fn ended(&self) {
-        self.ended.store(true, Ordering::Release);
-        self.outbox.hold();
-        self.counters.dropped.add(self.outbox.clear());
+        self.counters.dropped.add(self.outbox.close());
         let mut details = self.details.lock();
         details.since = SystemTime::now();
         details.round_trip = None;
         details.last_error = Some("the adapter was closed".to_owned());
         drop(details);
         self.state.send_replace(RedisState::Disconnected);
-        tracing::info!(address = self.settings.address(), "left the cluster");
+        tracing::debug!(address = self.settings.address(), "left the cluster");
     }
 
     /// Redis refused one message; the connection is fine.
     pub(crate) fn refused(&self, line: &[u8]) {
         let error = Fault::from_error_line(line).describe(&self.settings);
-        self.complain("publish", &error);
+        self.unpublished(b"", &error);
         self.details.lock().last_error = Some(error);
     }
 
     /// Counts a message that is not what its channel carries.
     pub(crate) fn malformed(&self, channel: &[u8], error: &dyn std::fmt::Display) {
         self.counters.malformed.add(1);
-        let channel: String = String::from_utf8_lossy(&channel[..channel.len().min(200)])
-            .escape_debug()
-            .collect();
-        self.complain(&channel, error);
+        self.complain(channel, error, "a message from Redis was dropped");
     }
 
-    fn complain(&self, channel: &str, error: &dyn std::fmt::Display) {
+    fn complain(&self, channel: &[u8], error: &dyn std::fmt::Display, what: &str) {
+        const CHANNEL_BYTES_MAX: usize = 200;
+        let channel = channel[..channel.len().min(CHANNEL_BYTES_MAX)].escape_ascii();
         let mut complained = self.complained.lock();
         if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL) {
             *complained = Some(Instant::now());
             drop(complained);
-            tracing::warn!(channel, %error, malformed = self.counters.malformed.value(), "a message through Redis was dropped");
+            let (malformed, dropped) = (
+                self.counters.malformed.value(),
+                self.counters.dropped.value(),
+            );
+            tracing::warn!(%channel, %error, malformed, dropped, "{what}");
         } else {
-            tracing::debug!(channel, %error, "a message through Redis was dropped");
+            tracing::debug!(%channel, %error, "{what}");
         }
     }
 

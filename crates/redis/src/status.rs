@@ -25,7 +25,8 @@ pub struct RedisStatus {
     pub round_trip: Option<Duration>,
     /// How often delivery was lost and proven again.
     pub reconnects: u64,
-    /// What went wrong last and what to check; `None` while connected.
+    /// What went wrong last and what to check; `None` from the proof of delivery until something goes wrong again, which includes a message
+    /// that Redis refused.
     pub last_error: Option<String>,
     /// Messages that Redis has confirmed.
     pub published: u64,

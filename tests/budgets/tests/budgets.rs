@@ -1,5 +1,7 @@
 //! Heap bytes and allocations of a connection, an echo and a broadcast, counted by the allocator. One test, because the count is the process's.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -142,7 +144,7 @@ fn connections_echoes_and_broadcasts_stay_within_their_budgets() {
 
     let mut all = Vec::new();
     put_masked_frame(&mut all, Opcode::Text, b"42[\"all\",\"0123456789\"]", [1, 2, 3, 4]);
-    let mut broadcast = |clients: &mut Vec<Client>| {
+    let broadcast = |clients: &mut Vec<Client>| {
         clients[0].stream.write_all(&all).unwrap();
         clients[1..].iter_mut().for_each(|client| client.read_until(b"42[\"all\",\"0123456789\"]"));
     };

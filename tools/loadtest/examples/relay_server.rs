@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Serves the listener until the task is dropped.
-pub async fn run(io: Server, listener: TcpListener) -> io::Result<()> {
+pub(crate) async fn run(io: Server, listener: TcpListener) -> io::Result<()> {
     let root = io.of("/");
     root.on("test_event", async |socket: Socket, event: Arguments| {
         socket.broadcast().emit_arguments(event);

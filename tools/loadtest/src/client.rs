@@ -37,7 +37,7 @@ pub(crate) enum State {
     /// TCP connects.
     Connecting,
     /// The WebSocket request was sent; what came of the answer's head so far.
-    Upgrading(Option<Box<Vec<u8>>>),
+    Upgrading(Box<[u8]>),
     /// Engine.IO's handshake is awaited.
     Opening,
     /// The namespace was asked for.

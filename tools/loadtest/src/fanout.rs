@@ -30,9 +30,9 @@ pub(crate) struct FanoutReport {
 #[serde(rename_all = "snake_case")]
 enum Outcome {
     /// Senders and listeners on every server.
-    Spread(Measurement),
+    Spread(Box<Measurement>),
     /// All listeners on one server.
-    Hop(Hop),
+    Hop(Box<Hop>),
 }
 
 /// One round. CPU is for one delivery.
@@ -77,17 +77,19 @@ pub(crate) fn run(args: &FanoutArgs) -> Result<FanoutReport, LoadError> {
     };
     let listeners = args.common.opening().open_all(&mut fanout.swarm, &places)?;
     let outcome = match args.hop {
-        false => Outcome::Spread(fanout.measure(&spread(&args.targets, args.senders))?),
+        false => Outcome::Spread(Box::new(
+            fanout.measure(&spread(&args.targets, args.senders))?,
+        )),
         true => {
             let across = fanout.measure(&[*first])?;
             let beside = fanout.measure(&[*last])?;
             let added = |across: u64, beside: u64| across as i64 - beside as i64;
-            Outcome::Hop(Hop {
+            Outcome::Hop(Box::new(Hop {
                 added_p50_micros: added(across.latency.p50_micros, beside.latency.p50_micros),
                 added_p99_micros: added(across.latency.p99_micros, beside.latency.p99_micros),
                 across,
                 beside,
-            })
+            }))
         }
     };
     close_all(&mut fanout.swarm, &listeners)?;

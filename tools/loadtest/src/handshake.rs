@@ -76,37 +76,37 @@ impl Handshake {
 mod tests {
     use super::*;
 
-    fn check(answer: &str, expect: Result<Option<usize>, HandshakeError>) {
+    fn check(answer: &str, expect: &Result<Option<usize>, HandshakeError>) {
         let handshake = Handshake::new("/socket.io/");
         let answer = answer.replace("ACCEPT", &handshake.accept);
-        assert_eq!(handshake.head_bytes(answer.as_bytes()), expect, "{answer}");
+        assert_eq!(&handshake.head_bytes(answer.as_bytes()), expect, "{answer}");
     }
 
     #[test]
     fn only_a_complete_and_right_head_is_taken() {
         let right = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n";
         let len = right.len() - "ACCEPT".len() + 28;
-        check(right, Ok(Some(len)));
-        check(&format!("{right}\u{1}rest"), Ok(Some(len)));
-        check(&right[..right.len() - 1], Ok(None));
-        check("", Ok(None));
+        check(right, &Ok(Some(len)));
+        check(&format!("{right}\u{1}rest"), &Ok(Some(len)));
+        check(&right[..right.len() - 1], &Ok(None));
+        check("", &Ok(None));
         check(
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-            Err(HandshakeError::Accept),
+            &Err(HandshakeError::Accept),
         );
         check(
             "HTTP/1.1 101 x\r\nsec-websocket-accept: c3luYXBzZQ==\r\n\r\n",
-            Err(HandshakeError::Accept),
+            &Err(HandshakeError::Accept),
         );
         check(
             "HTTP/1.1 503 Service Unavailable\r\n\r\n",
-            Err(HandshakeError::Status(
+            &Err(HandshakeError::Status(
                 "HTTP/1.1 503 Service Unavailable".to_owned(),
             )),
         );
         check(
             &"x".repeat(HEAD_BYTES_MAX + 1),
-            Err(HandshakeError::TooLong),
+            &Err(HandshakeError::TooLong),
         );
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use synapse_protocol::engine::{self, decode_packet};
 use synapse_protocol::socket::{self, PacketType};
@@ -142,7 +143,7 @@ impl Swarm {
         let mut events = mem::take(&mut self.events);
         events.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => (),
+            Ok(_) | Err(Errno::INTR) => (),
             Err(error) => return Err(LoadError::system("failed to wait for events")(error)),
         }
         self.now = Instant::now();
@@ -232,7 +233,7 @@ impl Swarm {
 
     fn upgrade(&mut self, id: ClientId) {
         let Client { state, target, .. } = &mut self.clients[id.index()];
-        *state = State::Upgrading(None);
+        *state = State::Upgrading(Box::default());
         let target = *target;
         self.cork(id);
         self.handshake.put_request(&mut self.out, target);
@@ -258,10 +259,8 @@ impl Swarm {
                 | State::Joined => Ended::ByServer,
             }),
             Ok(len) => self.receive(id, &mut buffer[..len], scenario),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
-                _ => Err(error.into()),
-            },
+            Err(error) if is_passing(&error) => Ok(()),
+            Err(error) => Err(error.into()),
         };
         self.read_buffer = buffer;
         if let Err(ended) = ended {
@@ -280,11 +279,11 @@ impl Swarm {
         let mut head;
         let mut input = input;
         if let State::Upgrading(partial) = &mut client.state {
-            head = partial.take().unwrap_or_default();
+            head = Vec::from(mem::take(partial));
             head.extend_from_slice(input);
             match self.handshake.head_bytes(&head)? {
                 None => {
-                    *partial = Some(head);
+                    *partial = head.into_boxed_slice();
                     return Ok(());
                 }
                 Some(len) => {
@@ -473,15 +472,17 @@ fn connect(target: Target, number: usize) -> io::Result<TcpStream> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&source(number).into())?;
     match socket.connect(&target.address().into()) {
-        Ok(()) => (),
-        Err(error)
-            if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-        {
-            ()
-        }
-        Err(error) => return Err(error),
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        Ok(()) | Err(_) => Ok(socket.into()),
     }
-    Ok(socket.into())
+}
+
+/// Whether reading is to be tried again later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// Masks for frames: different for each, which is what makes the server unmask for real.

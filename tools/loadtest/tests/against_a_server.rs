@@ -1,5 +1,7 @@
 //! The program against a server of this process: what it counts is what happened. How long anything took is never asserted.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +35,7 @@ fn start(builder: ServerBuilder) -> (SocketAddr, Server) {
 }
 
 /// Relays, but of five events it drops the first and doubles the second.
-fn lossy() -> impl AsyncFn2 {
+fn lossy() -> impl EventHandler {
     let count = AtomicUsize::new(0);
     move |socket: Socket, event: Arguments| {
         let copies = [0, 2, 1, 1, 1][count.fetch_add(1, Ordering::Relaxed) % 5];
@@ -45,8 +47,8 @@ fn lossy() -> impl AsyncFn2 {
 }
 
 /// A handler of a socket and arguments.
-trait AsyncFn2: synapse_socket::Handler<(Socket, Arguments)> {}
-impl<T: synapse_socket::Handler<(Socket, Arguments)>> AsyncFn2 for T {}
+trait EventHandler: synapse_socket::Handler<(Socket, Arguments)> {}
+impl<T: synapse_socket::Handler<(Socket, Arguments)>> EventHandler for T {}
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_synapse-loadtest"))

@@ -1,5 +1,6 @@
 //! Events on the broadcast channels: a msgpack array of who sends, what, and to whom.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -10,7 +11,7 @@ use synapse_protocol::socket::msgpack::{
     put_uint,
 };
 
-use super::WireError;
+use super::{NAMES_MAX, WireError};
 
 const EVENT: f64 = 2.0;
 /// What an event with binary values is called on a client's wire. Node sends 2 for both; old servers did not.
@@ -107,7 +108,7 @@ pub(crate) fn decode(
         return Ok(Received::Own);
     }
     let packet = decode_packet(&mut reader, limits)?;
-    if &*packet.namespace != namespace {
+    if packet.namespace != namespace {
         return Ok(Received::Elsewhere);
     }
     let (target, flags) = decode_opts(&mut reader)?;
@@ -120,15 +121,18 @@ pub(crate) fn decode(
 
 /// An event with the namespace it is for; none is the main one.
 #[derive(Debug)]
-pub(crate) struct Packet {
-    pub(crate) namespace: Box<str>,
+pub(crate) struct Packet<'a> {
+    pub(crate) namespace: Cow<'a, str>,
     pub(crate) arguments: Arguments,
 }
 
-pub(crate) fn decode_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<Packet, WireError> {
+pub(crate) fn decode_packet<'a>(
+    reader: &mut Reader<'a>,
+    limits: &Limits,
+) -> Result<Packet<'a>, WireError> {
     let mut arguments = None;
     // The packet of a minimal peer has no namespace and means the main one.
-    let mut namespace: Box<str> = "/".into();
+    let mut namespace = Cow::Borrowed("/");
     for _ in 0..reader.map_len()? {
         match &*reader.name()? {
             "type" => {
@@ -138,7 +142,7 @@ pub(crate) fn decode_packet(reader: &mut Reader<'_>, limits: &Limits) -> Result<
                 }
             }
             "data" => arguments = Some(reader.arguments(limits)?),
-            "nsp" => namespace = reader.name()?.into(),
+            "nsp" => namespace = reader.name()?,
             _ => reader.skip()?,
         }
     }
@@ -167,9 +171,11 @@ pub(crate) fn decode_names(reader: &mut Reader<'_>) -> Result<SmallVec<[Box<str>
     if reader.skip_nil() {
         return Ok(SmallVec::new());
     }
-    (0..reader.array_len()?)
-        .map(|_| Ok(reader.name()?.into()))
-        .collect()
+    let count = reader.array_len()?;
+    if count > NAMES_MAX {
+        return Err(WireError::TooManyNames);
+    }
+    (0..count).map(|_| Ok(reader.name()?.into())).collect()
 }
 
 fn decode_flags(reader: &mut Reader<'_>) -> Result<Flags, WireError> {
@@ -363,6 +369,14 @@ pub(crate) mod tests {
                 decode(payload, "mine00", "/", &Limits::default()).is_err(),
                 "{payload:02x?}"
             );
+        }
+        // A byte for each empty name, and one name too many.
+        for (count, refused) in [(NAMES_MAX, false), (NAMES_MAX + 1, true)] {
+            let mut payload = b"\x93\xa1x\x81\xa4data\x91\xa1e\x81\xa5rooms\xdd".to_vec();
+            payload.extend((count as u32).to_be_bytes());
+            payload.extend(vec![0xa0; count]);
+            let decoded = decode(&payload, "mine00", "/", &Limits::default());
+            assert_eq!(decoded.is_err(), refused, "{count}");
         }
         let whole = fixture("flags");
         for end in 0..whole.len() {

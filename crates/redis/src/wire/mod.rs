@@ -16,6 +16,9 @@ use synapse_protocol::socket::msgpack::{EncodeError, Limits};
 
 use channels::Channels;
 
+/// Rooms in one list that a message may name. Each takes a byte on the wire and sixteen in memory, or more.
+pub(crate) const NAMES_MAX: usize = 1 << 18;
+
 /// A message as its channel and its bytes.
 pub(crate) fn encode(
     uid: &str,
@@ -55,6 +58,8 @@ pub(crate) enum WireError {
     TooDeep(usize),
     #[error("{0} is missing or of the wrong kind")]
     Missing(&'static str),
+    #[error("a list names more than {NAMES_MAX} rooms")]
+    TooManyNames,
     #[error("packet type {0} is no event")]
     PacketType(f64),
     #[error("request type {0} is not known")]

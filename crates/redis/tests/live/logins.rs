@@ -29,7 +29,7 @@ async fn a_wrong_or_missing_password_is_named_as_that() {
     ready(&start(&redis.url("default:right@"))).await;
     check_error(
         &start(&redis.url(":hunter2@")),
-        "authentication refused: check the password (and the user name) in REDIS_URL",
+        "authentication refused: check the user name and password in REDIS_URL",
     )
     .await;
     check_error(
@@ -53,7 +53,7 @@ async fn a_wrong_or_missing_password_is_named_as_that() {
         RedisSettings::from_parts(parts).unwrap(),
         RedisOptions::default(),
     );
-    check_error(&adapter, "in REDIS_PASSWORD").await;
+    check_error(&adapter, "in REDIS_USERNAME and REDIS_PASSWORD").await;
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_password_that_nobody_asked_for_is_named_as_that() {
     let redis = Redis::start().await;
     check_error(
         &start(&redis.url(":hunter2@")),
-        "Redis has no password set: remove the password from REDIS_URL",
+        "no password is set at Redis: remove the password from REDIS_URL",
     )
     .await;
 }
@@ -119,7 +119,7 @@ async fn a_user_without_rights_is_told_which_are_needed() {
 #[tokio::test]
 async fn a_full_redis_is_told_from_an_absent_one() {
     let redis = Redis::start_with(&["--maxclients", "1"]).await;
-    check_error(&start(&redis.url("")), "Redis allows no more connections").await;
+    check_error(&start(&redis.url("")), "no more connections are taken").await;
 }
 
 #[tokio::test]

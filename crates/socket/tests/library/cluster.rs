@@ -4,6 +4,8 @@ use synapse_adapter::bus::Bus;
 use synapse_hostile::{Client, Host, quick_config};
 use synapse_socket::{Binary, Server};
 
+use crate::log::Log;
+
 fn two() -> (Host, Host) {
     let bus = Bus::new();
     let host = || Host::serve(Server::builder().config(quick_config()).adapter(bus.node()).build());
@@ -102,4 +104,25 @@ async fn a_server_that_closed_takes_and_gives_nothing_more() {
     two.io.emit("own", 1).unwrap();
     there.expect(r#"42["before",1]"#).await;
     there.expect(r#"42["own",1]"#).await;
+}
+
+#[tokio::test]
+async fn server_side_events_reach_the_other_servers_and_no_client() {
+    let (one, two) = two();
+    let mut log = Log::new();
+    for (name, host) in [("one", &one), ("two", &two)] {
+        let writer = log.writer();
+        host.io.of("/").on_server_side("sync", move |event| {
+            let (n, text): (u8, String) = event.data().expect("what the test sends");
+            writer.line(format!("{name} {n} {text}"));
+            async {}
+        });
+    }
+    let mut client = Client::join(two.address).await;
+    one.io.of("/").server_side_emit("sync", (1, "x")).unwrap();
+    one.io.of("/").server_side_emit("nobody listens", 1).unwrap();
+    two.io.of("/").server_side_emit("sync", (2, "y")).unwrap();
+    log.expect(&["two 1 x", "one 2 y"]).await;
+    client.echo("nothing else").await;
+    assert!(log.rest().is_empty());
 }

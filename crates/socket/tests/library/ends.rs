@@ -11,7 +11,7 @@ use crate::log::{Log, Writer};
 /// Writes how sockets of the main namespace end, and whether they are in their room at that moment.
 fn log_ends(io: &Server, writer: Writer) {
     let main = io.of("/");
-    main.on_connect(|socket: Socket| async move { socket.join("room").unwrap() });
+    main.on_connect(|socket: Socket| async move { socket.join("room").expect("a room below the limits") });
     let before = writer.clone();
     main.on_disconnecting(move |socket, reason| {
         before.line(format!("disconnecting {reason}, rooms {}", socket.rooms().len()));
@@ -205,7 +205,7 @@ async fn a_server_that_closes_says_everything_first() {
     let told = polling.poll_response().await.body;
     let told = if told.ends_with("\u{1e}1") { told } else { told + "\u{1e}" + &polling.closed().await.body };
     assert_eq!(told, format!("42[\"last\",\"{big}\"]\u{1e}42[\"really\",1]\u{1e}1"));
-    let mut lines = vec![log.next().await, log.next().await, log.next().await, log.next().await];
+    let mut lines = [log.next().await, log.next().await, log.next().await, log.next().await];
     lines.sort();
     assert_eq!(&lines[0], "disconnect server shutting down, rooms 0");
     assert_eq!(&lines[3], "disconnecting server shutting down, rooms 1");

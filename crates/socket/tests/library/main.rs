@@ -4,6 +4,7 @@ mod acks;
 mod cluster;
 mod ends;
 mod events;
+mod handshakes;
 mod log;
 mod middleware;
 mod mounted;

@@ -23,8 +23,8 @@ fn server() -> Server {
 async fn in_axum() -> (Server, SocketAddr) {
     let io = server();
     let app = Router::new().route("/hello", get(|| async { "hello" })).route_service("/socket.io/", io.service());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener");
     tokio::spawn(async move { axum::serve(listener, app).await });
     (io, address)
 }
@@ -82,10 +82,10 @@ fn connect_in_memory(io: &Server) -> DuplexStream {
 }
 
 async fn upgrade_in_memory(mut stream: DuplexStream, target: &str) -> WebSocket<DuplexStream> {
-    stream.write_all(handshake_request(target, &[]).as_bytes()).await.unwrap();
+    stream.write_all(handshake_request(target, &[]).as_bytes()).await.expect("a server that reads");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
+        head.push(stream.read_u8().await.expect("a server that answers"));
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
     WebSocket::over(stream, Vec::new())

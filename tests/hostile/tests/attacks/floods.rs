@@ -178,15 +178,15 @@ async fn ten_thousand_sessions_that_are_never_used_end() {
 #[tokio::test]
 async fn a_closed_session_that_nobody_polls_ends() {
     let mut config = quick_config();
-    config.timing.ping_interval = Duration::from_millis(50);
-    config.timing.ping_timeout = Duration::from_millis(50);
-    config.timing.connect_timeout = Duration::from_millis(50);
+    config.timing.ping_interval = Duration::from_millis(100);
+    config.timing.ping_timeout = Duration::from_millis(100);
     config.limits.close_timeout = Duration::from_secs(4);
     let host = Host::with(config);
-    let polling = Polling::open(host.address).await;
-    drop(polling);
+    let mut polling = Polling::open(host.address).await;
+    polling.post("no packet").await;
     assert_eq!(host.io.stats().sessions, 1);
     eventually("the session to end", || host.io.stats().sessions == 0).await;
+    assert_eq!(polling.poll().await.status, 400);
 }
 
 #[tokio::test]

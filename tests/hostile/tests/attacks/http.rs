@@ -175,3 +175,29 @@ async fn sessions_beyond_the_limit_are_refused() {
     host.check(&mut bystander).await;
     let (_polling, _) = Polling::join(host.address).await;
 }
+
+/// Requests that come before the one in front of them is answered are answered in their order.
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let host = Host::start();
+    let mut bystander = host.bystander().await;
+    let (polling, _) = Polling::join(host.address).await;
+    let target = polling.target();
+    let post = |body: &str| {
+        format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let mut requests = String::new();
+    for n in 0..20 {
+        requests += &post(&format!(r#"42["echo",{n}]"#));
+        requests += &format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    requests += &post("1");
+    let mut http = Http::connect(host.address).await;
+    http.send(requests).await;
+    for n in 0..20 {
+        assert_eq!(http.response().await.body, "ok");
+        assert_eq!(http.response().await.body, format!(r#"42["echo",{n}]"#));
+    }
+    assert_eq!(http.response().await.body, "ok");
+    host.check(&mut bystander).await;
+}

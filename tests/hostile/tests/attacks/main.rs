@@ -8,6 +8,7 @@ mod origins;
 mod packets;
 mod polling;
 mod slow;
+mod storm;
 mod upgrade;
 mod websocket;
 

@@ -6,13 +6,15 @@
 
 mod decode;
 mod encode;
+mod json_text;
+mod put;
+mod reader;
 mod timestamp;
 
-pub use decode::{DecodeError, Reader};
-pub use encode::{
-    EncodeError, put_arguments, put_array_len, put_bin, put_bool, put_first, put_map_len, put_nil,
-    put_str, put_uint,
-};
+pub use decode::DecodeError;
+pub use encode::{EncodeError, put_arguments, put_first};
+pub use put::{put_array_len, put_bin, put_bool, put_map_len, put_nil, put_str, put_uint};
+pub use reader::Reader;
 
 /// What a transcoded value may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
