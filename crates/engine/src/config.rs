@@ -45,7 +45,7 @@ pub struct Limits {
     /// Largest incoming message in bytes, on every transport (Socket.IO's `maxHttpBufferSize`). Default: 1,000,000. A larger request
     /// body is answered 413; a larger WebSocket message closes the connection with code 1009. A polling body may hold several messages.
     pub message_bytes_max: usize,
-    /// Most frames in one WebSocket message. Default: 1,024. More close the connection with code 1009.
+    /// Most frames in one WebSocket message. Default: 1,024. More close the connection with code 1008.
     pub fragments_max: usize,
     /// Most packets in one polling body. Default: 10,000. More close the session with `parse error`.
     pub payload_packets_max: usize,
@@ -60,6 +60,8 @@ pub struct Limits {
     pub request_head_timeout: Duration,
     /// A request's body has to arrive within this time. Default: 30 s.
     pub request_body_timeout: Duration,
+    /// A connection whose peer takes nothing of what is sent to it for this long is given up, on Linux. Default: 60 s.
+    pub unread_timeout: Duration,
     /// Largest request head in bytes. Default: 16 KiB. Larger ones are answered 431.
     pub request_head_bytes_max: usize,
     /// Most headers in a request. Default: 64. More are answered 431.
@@ -79,6 +81,7 @@ impl Default for Limits {
             sessions_max: 1_000_000,
             request_head_timeout: Duration::from_secs(10),
             request_body_timeout: Duration::from_secs(30),
+            unread_timeout: Duration::from_secs(60),
             request_head_bytes_max: 16 * 1024,
             request_headers_max: 64,
             close_timeout: Duration::from_secs(30),

@@ -2,10 +2,10 @@
 //!
 //! A connection's state is the innermost lock: nothing else is locked while it is held.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,13 +13,13 @@ use synapse_protocol::engine::{Due, Received, Session, SessionError, Timestamp};
 use synapse_protocol::engine::{PacketType, State as SessionState};
 use synapse_protocol::websocket::{Opcode, put_frame};
 use synapse_protocol::{CloseReason, SessionId};
-use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::batch::Batch;
 use crate::core::Core;
 use crate::flusher::Flusher;
-use crate::outbox::{Outbox, WRITE_SEGMENTS_MAX};
-use crate::polling::Polling;
+use crate::outbox::Outbox;
 use crate::request::RequestHead;
+use crate::state::{Link, State};
 
 /// Bytes in an outbox that are written at once rather than at the end of the batch.
 const EAGER_BYTES: usize = 256 * 1024;
@@ -55,37 +55,9 @@ pub struct Connection {
     state: Mutex<State>,
 }
 
-pub(crate) struct State {
-    pub(crate) session: Session,
-    pub(crate) outbox: Outbox,
-    pub(crate) link: Link,
-    /// Of the session's task; it goes when the task ends, because task, connection and waker would keep each other alive.
-    pub(crate) waker: Option<Waker>,
-    /// The task is running and writes what is in the outbox when it is done.
-    in_poll: bool,
-    /// The application wants the session to end once it has said so itself; the task sees to it.
-    disconnecting: Option<CloseReason>,
-    /// The task does not read until the outbox has been written.
-    reading_paused: bool,
-    /// Somebody will write what is in the outbox: a flusher, or the task once the stream can take it.
-    scheduled: bool,
-}
-
-/// Where the outbox goes.
-pub(crate) enum Link {
-    /// To the polls.
-    Polling(Box<Polling>),
-    /// To a TCP stream, from whichever thread.
-    Tcp(OwnedWriteHalf),
-    /// To a stream that only the session's task can write, such as a TLS one.
-    Task,
-    /// Nowhere any more.
-    Gone,
-}
-
 /// What came of a push.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pushed {
+pub(crate) enum Pushed {
     /// Queued, and somebody is going to write it already.
     Queued,
     /// Queued, and the caller has to see to a flush.
@@ -95,9 +67,21 @@ enum Pushed {
 }
 
 impl Connection {
-    pub(crate) fn new(core: &Arc<Core>, id: SessionId, request: RequestHead, session: Session, link: Link) -> Arc<Self> {
-        let state = State { session, outbox: Outbox::default(), link, waker: None, in_poll: false, disconnecting: None, reading_paused: false, scheduled: false };
-        Arc::new(Self { core: Arc::clone(core), id, request, closed: AtomicBool::new(false), state: Mutex::new(state) })
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        id: SessionId,
+        request: RequestHead,
+        session: Session,
+        link: Link,
+    ) -> Arc<Self> {
+        let state = State::new(session, link);
+        Arc::new(Self {
+            core: Arc::clone(core),
+            id,
+            request,
+            closed: AtomicBool::new(false),
+            state: Mutex::new(state),
+        })
     }
 
     /// The secret id of the session.
@@ -124,7 +108,9 @@ impl Connection {
     pub fn transport(&self) -> TransportKind {
         match self.state.lock().session.state() {
             SessionState::WebSocket => TransportKind::WebSocket,
-            SessionState::Polling | SessionState::Probing { .. } | SessionState::Closed(_) => TransportKind::Polling,
+            SessionState::Polling | SessionState::Probing { .. } | SessionState::Closed(_) => {
+                TransportKind::Polling
+            }
         }
     }
 
@@ -202,7 +188,7 @@ impl Connection {
         received
     }
 
-    fn push(&self, volatile: bool, put: impl FnOnce(&mut Outbox), len: usize) -> Pushed {
+    pub(crate) fn push(&self, volatile: bool, put: impl FnOnce(&mut Outbox), len: usize) -> Pushed {
         let mut state = self.state.lock();
         if state.session.is_closed() || (volatile && !state.is_writable()) {
             return Pushed::Refused;
@@ -210,7 +196,10 @@ impl Connection {
         let waiting = state.outbox.bytes();
         if waiting > 0 && waiting + len > self.core.config.limits.outbox_bytes_max {
             // One slow reader must not hold memory without end, so a full outbox closes that session only.
-            self.core.counters.overflowed.fetch_add(1, Ordering::Relaxed);
+            self.core
+                .counters
+                .overflowed
+                .fetch_add(1, Ordering::Relaxed);
             self.close_locked(&mut state, CloseReason::TransportError);
             return Pushed::Refused;
         }
@@ -251,7 +240,11 @@ impl Connection {
     pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> parking_lot::MutexGuard<'_, State> {
         let mut state = self.state.lock();
         state.in_poll = true;
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             state.waker = Some(cx.waker().clone());
         }
         state
@@ -280,7 +273,9 @@ impl Connection {
                 return Ok(0);
             }
             state.scheduled = true;
-            let Link::Tcp(stream) = &state.link else { return Ok(state.waiting_bytes()) };
+            let Link::Tcp(stream) = &state.link else {
+                return Ok(state.waiting_bytes());
+            };
             match stream.as_ref().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => return Ok(state.waiting_bytes()),
@@ -292,7 +287,9 @@ impl Connection {
     pub(crate) fn close_reason(&self) -> CloseReason {
         match self.state.lock().session.state() {
             SessionState::Closed(reason) => reason,
-            SessionState::Polling | SessionState::Probing { .. } | SessionState::WebSocket => CloseReason::TransportError,
+            SessionState::Polling | SessionState::Probing { .. } | SessionState::WebSocket => {
+                CloseReason::TransportError
+            }
         }
     }
 
@@ -314,14 +311,19 @@ impl Connection {
                         let until = now.after(self.core.config.limits.close_timeout);
                         let was_waiting = polling.has_poll();
                         polling.close_until(until);
-                        let client_may_poll = !matches!(reason, CloseReason::TransportError | CloseReason::PingTimeout);
+                        let client_may_poll = !matches!(
+                            reason,
+                            CloseReason::TransportError | CloseReason::PingTimeout
+                        );
                         (client_may_poll && !was_waiting).then_some(until)
                     };
                     polling.handover = None;
                     state.link = Link::Polling(polling);
                     (None, stays_until)
                 }
-                link @ (Link::Tcp(_) | Link::Task) => (Some((link, std::mem::take(&mut state.outbox))), None),
+                link @ (Link::Tcp(_) | Link::Task) => {
+                    (Some((link, std::mem::take(&mut state.outbox))), None)
+                }
                 Link::Gone => (None, None),
             }
         };
@@ -350,7 +352,11 @@ impl Connection {
                 }
             }
             // A closed polling session stays in the table for the poll that tells the client, but not for ever.
-            let goodbye = if let Link::Polling(polling) = &state.link { polling.closing_until(now) } else { None };
+            let goodbye = if let Link::Polling(polling) = &state.link {
+                polling.closing_until(now)
+            } else {
+                None
+            };
             state.session.poll_timeout(timing).or(goodbye)
         };
         for _ in 0..pings {
@@ -359,123 +365,6 @@ impl Connection {
         match next {
             Some(at) => self.core.wheel.insert(self.id, at, now),
             None => self.core.sessions.remove(self.id),
-        }
-    }
-}
-
-impl State {
-    pub(crate) fn wake_task(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-    }
-
-    pub(crate) fn waiting_bytes(&self) -> usize {
-        self.outbox.bytes()
-    }
-
-    /// Whether a message would go out at once.
-    fn is_writable(&self) -> bool {
-        self.outbox.is_empty()
-            && match &self.link {
-                Link::Polling(polling) => polling.has_poll(),
-                Link::Tcp(_) | Link::Task => true,
-                Link::Gone => false,
-            }
-    }
-
-    /// Writes as much as the link takes. Returns whether nothing is left for a later write.
-    fn write(&mut self) -> io::Result<bool> {
-        let outbox = &mut self.outbox;
-        if outbox.is_empty() {
-            return Ok(true);
-        }
-        match &mut self.link {
-            Link::Tcp(stream) => {
-                while !outbox.is_empty() {
-                    match write_once(stream, outbox) {
-                        Ok(written) => outbox.advance(written),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                        Err(error) => return Err(error),
-                    }
-                }
-                self.clear_outbox();
-                Ok(true)
-            }
-            Link::Polling(polling) => {
-                polling.wake_poll();
-                Ok(true)
-            }
-            Link::Task => Ok(false),
-            Link::Gone => Ok(true),
-        }
-    }
-
-    /// Takes the outbox for a task that writes it itself; without one, nothing is scheduled any more.
-    pub(crate) fn start_write(&mut self) -> Option<Box<Outbox>> {
-        self.scheduled = !self.outbox.is_empty();
-        self.resume_reading();
-        self.scheduled.then(|| Box::new(std::mem::take(&mut self.outbox)))
-    }
-
-    pub(crate) fn clear_outbox(&mut self) {
-        self.outbox.clear();
-        self.resume_reading();
-    }
-
-    fn resume_reading(&mut self) {
-        if std::mem::take(&mut self.reading_paused) {
-            self.wake_task();
-        }
-    }
-}
-
-/// One segment by `send`, several by `writev`: the plain call is the cheaper one.
-fn write_once(stream: &OwnedWriteHalf, outbox: &Outbox) -> io::Result<usize> {
-    let written = match outbox.single() {
-        Some(segment) => stream.try_write(segment)?,
-        None => {
-            let mut slices = [IoSlice::new(&[]); WRITE_SEGMENTS_MAX];
-            let count = outbox.slices(&mut slices);
-            stream.try_write_vectored(&slices[..count])?
-        }
-    };
-    if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) }
-}
-
-/// Sends to many connections of one engine and hands the newly marked ones to a flusher in one go, when it is dropped.
-#[derive(Default)]
-pub struct Batch {
-    marked: Vec<Arc<Connection>>,
-}
-
-impl Batch {
-    /// Queues frames for one connection.
-    pub fn send(&mut self, connection: &Arc<Connection>, frames: &Bytes) {
-        let pushed = connection.push(false, |outbox| outbox.push(frames), frames.len());
-        self.mark(pushed, connection);
-    }
-
-    /// Queues frames unless something waits to be written already. Returns whether they were taken.
-    pub fn send_volatile(&mut self, connection: &Arc<Connection>, frames: &Bytes) -> bool {
-        let pushed = connection.push(true, |outbox| outbox.push(frames), frames.len());
-        let taken = pushed != Pushed::Refused;
-        self.mark(pushed, connection);
-        taken
-    }
-
-    fn mark(&mut self, pushed: Pushed, connection: &Arc<Connection>) {
-        if pushed == Pushed::Marked {
-            self.marked.push(Arc::clone(connection));
-        }
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        if let Some(first) = self.marked.first() {
-            let core = Arc::clone(&first.core);
-            Flusher::add(&core, &mut self.marked);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderMap, HeaderValue,
+    ORIGIN, VARY,
 };
 
 /// Origins that may connect, and whether they may send cookies.
@@ -29,10 +30,14 @@ impl Cors {
     /// Whether a handshake with these headers may go on. Requests without an origin do not come from a page. With a list, a page of a
     /// foreign origin is refused on every transport: browsers do not apply CORS to WebSocket, so the server has to.
     pub fn allows(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(ORIGIN) else { return true };
+        let Some(origin) = headers.get(ORIGIN) else {
+            return true;
+        };
         match &self.origins {
             Origins::Any => true,
-            Origins::List(list) => is_listed(list, origin) || is_same_origin(origin, headers.get(HOST)),
+            Origins::List(list) => {
+                is_listed(list, origin) || is_same_origin(origin, headers.get(HOST))
+            }
         }
     }
 
@@ -50,7 +55,10 @@ impl Cors {
             }
         }
         if self.credentials {
-            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            response.insert(
+                ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                HeaderValue::from_static("true"),
+            );
         }
     }
 
@@ -59,20 +67,28 @@ impl Cors {
         self.apply(request, response);
         response.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         if let Some(headers) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            response.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+            response.append(
+                VARY,
+                HeaderValue::from_static("Access-Control-Request-Headers"),
+            );
             response.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
         }
     }
 }
 
 fn is_listed(list: &[String], origin: &HeaderValue) -> bool {
-    list.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+    list.iter()
+        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
 }
 
 /// Whether the page came from the very host that it connects to. The scheme is left out: a proxy may have taken TLS off.
 fn is_same_origin(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let Some((host, origin)) = host.zip(origin.to_str().ok()) else { return false };
-    let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let Some((host, origin)) = host.zip(origin.to_str().ok()) else {
+        return false;
+    };
+    let origin_host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
     origin_host.is_some_and(|origin_host| origin_host.as_bytes() == host.as_bytes())
 }
 
@@ -90,7 +106,10 @@ mod tests {
     }
 
     fn list() -> Cors {
-        Cors { origins: Origins::List(vec!["https://example.com".to_owned()]), credentials: true }
+        Cors {
+            origins: Origins::List(vec!["https://example.com".to_owned()]),
+            credentials: true,
+        }
     }
 
     #[test]
@@ -120,7 +139,13 @@ mod tests {
         list().apply(&headers(Some("https://evil-example.com")), &mut response);
         assert_eq!(response.get(ACCESS_CONTROL_ALLOW_ORIGIN), None);
         list().apply(&headers(Some("https://example.com")), &mut response);
-        assert_eq!(response.get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), "https://example.com");
-        assert_eq!(response.get(ACCESS_CONTROL_ALLOW_CREDENTIALS).unwrap(), "true");
+        assert_eq!(
+            response.get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(),
+            "https://example.com"
+        );
+        assert_eq!(
+            response.get(ACCESS_CONTROL_ALLOW_CREDENTIALS).unwrap(),
+            "true"
+        );
     }
 }

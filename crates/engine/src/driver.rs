@@ -12,13 +12,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use synapse_protocol::CloseReason;
-use synapse_protocol::engine::{Message, Packet, PayloadLimits, Received, decode_packet, decode_payload};
-use tokio::io::AsyncWrite;
+use synapse_protocol::engine::{
+    Message, Packet, PayloadLimits, Received, decode_packet, decode_payload,
+};
 use synapse_protocol::websocket::{self, CloseCode, Decoder, Opcode, Role};
+use tokio::io::AsyncWrite;
 
 use crate::application::Client;
-use crate::connection::{Connection, Link};
+use crate::connection::Connection;
 use crate::outbox::Outbox;
+use crate::state::Link;
 use crate::stream::{BoxedStream, ReadHalf, linger};
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -105,8 +108,12 @@ impl<C: Client> Driver<C> {
     }
 
     fn handle_payload(&mut self, body: &Bytes, cx: &mut Context<'_>) -> ControlFlow<()> {
-        let Ok(body) = std::str::from_utf8(body) else { return self.fail(CloseReason::ParseError, Farewell::Plain) };
-        let limits = PayloadLimits { packets_max: self.connection.core().config.limits.payload_packets_max };
+        let Ok(body) = std::str::from_utf8(body) else {
+            return self.fail(CloseReason::ParseError, Farewell::Plain);
+        };
+        let limits = PayloadLimits {
+            packets_max: self.connection.core().config.limits.payload_packets_max,
+        };
         for packet in decode_payload(body, limits) {
             match packet {
                 Ok(packet) => self.handle_packet(packet, cx)?,
@@ -123,7 +130,9 @@ impl<C: Client> Driver<C> {
         if let Some(mut leftover) = self.leftover.take() {
             self.feed(&mut leftover, cx)?;
         }
-        let mut buffer = READ_BUFFER.take().unwrap_or_else(|| vec![0; READ_BUFFER_BYTES].into_boxed_slice());
+        let mut buffer = READ_BUFFER
+            .take()
+            .unwrap_or_else(|| vec![0; READ_BUFFER_BYTES].into_boxed_slice());
         let flow = self.read_into(&mut buffer, cx);
         READ_BUFFER.set(Some(buffer));
         flow
@@ -134,10 +143,14 @@ impl<C: Client> Driver<C> {
             if self.is_held_up() {
                 return ControlFlow::Continue(());
             }
-            let Some(reader) = &mut self.reader else { return ControlFlow::Continue(()) };
+            let Some(reader) = &mut self.reader else {
+                return ControlFlow::Continue(());
+            };
             match reader.poll_read(cx, buffer) {
                 Poll::Pending => return ControlFlow::Continue(()),
-                Poll::Ready(Ok(0)) => return self.fail(CloseReason::TransportClose, Farewell::Silent),
+                Poll::Ready(Ok(0)) => {
+                    return self.fail(CloseReason::TransportClose, Farewell::Silent);
+                }
                 Poll::Ready(Ok(read)) => self.feed(&mut buffer[..read], cx)?,
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "failed to read from a client");
@@ -156,8 +169,10 @@ impl<C: Client> Driver<C> {
 
     fn feed(&mut self, bytes: &mut [u8], cx: &mut Context<'_>) -> ControlFlow<()> {
         let limits = &self.connection.core().config.limits;
-        let limits =
-            websocket::Limits { message_bytes_max: limits.message_bytes_max, fragments_max: limits.fragments_max };
+        let limits = websocket::Limits {
+            message_bytes_max: limits.message_bytes_max,
+            fragments_max: limits.fragments_max,
+        };
         let mut at = 0;
         // The decoder lends its messages, so it is not a part of `self` while they are handled.
         let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(Role::Server));
@@ -173,7 +188,10 @@ impl<C: Client> Driver<C> {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "failed to decode a frame");
-                    break self.fail(CloseReason::TransportError, Farewell::Code(error.close_code()));
+                    break self.fail(
+                        CloseReason::TransportError,
+                        Farewell::Code(error.close_code()),
+                    );
                 }
             }
         };
@@ -181,7 +199,11 @@ impl<C: Client> Driver<C> {
         flow
     }
 
-    fn handle_message(&mut self, message: websocket::Message<'_>, cx: &mut Context<'_>) -> ControlFlow<()> {
+    fn handle_message(
+        &mut self,
+        message: websocket::Message<'_>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<()> {
         match message {
             websocket::Message::Text(text) => match decode_packet(text) {
                 Ok(packet) => self.handle_packet(packet, cx),
@@ -192,7 +214,8 @@ impl<C: Client> Driver<C> {
             }
             websocket::Message::Ping(data) => {
                 let len = websocket::header_len(data.len()) + data.len();
-                self.connection.send_with(len, |out| websocket::put_frame(out, Opcode::Pong, data));
+                self.connection
+                    .send_with(len, |out| websocket::put_frame(out, Opcode::Pong, data));
                 ControlFlow::Continue(())
             }
             websocket::Message::Pong(_) => ControlFlow::Continue(()),
@@ -209,7 +232,9 @@ impl<C: Client> Driver<C> {
         }
         match packet {
             Packet::Message(message) => {
-                let Some(client) = &mut self.client else { return ControlFlow::Break(()) };
+                let Some(client) = &mut self.client else {
+                    return ControlFlow::Break(());
+                };
                 match client.message(message, cx) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(reason) => self.fail(reason, Farewell::Plain),
@@ -230,7 +255,9 @@ impl<C: Client> Driver<C> {
 
     /// Writes to a stream that nobody else can write.
     fn write_boxed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(ReadHalf::Boxed(stream)) = &mut self.reader else { return Ok(()) };
+        let Some(ReadHalf::Boxed(stream)) = &mut self.reader else {
+            return Ok(());
+        };
         loop {
             let outbox = match &mut self.writing {
                 Some(outbox) => outbox,
@@ -260,7 +287,10 @@ impl<C: Client> Driver<C> {
             self.farewell = Farewell::Silent;
         }
         if let (Some(reader), Some((link, outbox))) = (self.reader.take(), linger_on) {
-            let mut rest = self.writing.take().map_or_else(Vec::new, |outbox| outbox.concat());
+            let mut rest = self
+                .writing
+                .take()
+                .map_or_else(Vec::new, |outbox| outbox.concat());
             rest.extend(outbox.concat());
             match self.farewell {
                 Farewell::Plain => websocket::put_frame(&mut rest, Opcode::Close, &[]),
@@ -273,7 +303,10 @@ impl<C: Client> Driver<C> {
             }
             // A client that has sent its close frame sends nothing more, so nothing has to be waited for then.
             if !(rest.is_empty() && matches!(reason, CloseReason::TransportClose)) {
-                self.connection.core().runtime.spawn(linger(reader, link, rest));
+                self.connection
+                    .core()
+                    .runtime
+                    .spawn(linger(reader, link, rest));
             }
         }
         self.tell_application(reason);
@@ -286,7 +319,11 @@ impl<C: Client> Driver<C> {
     }
 }
 
-fn poll_write_outbox(stream: &mut BoxedStream, outbox: &mut Outbox, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+fn poll_write_outbox(
+    stream: &mut BoxedStream,
+    outbox: &mut Outbox,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
     while !outbox.is_empty() {
         let segment = outbox.front();
         let written = ready!(Pin::new(&mut *stream).poll_write(cx, segment))?;
@@ -308,7 +345,11 @@ impl<C: Client> Future for Driver<C> {
             matches!(state.link, Link::Polling(_))
         };
         if !this.connection.is_closed() {
-            let flow = if polling { this.take_polled(cx) } else { ControlFlow::Continue(()) };
+            let flow = if polling {
+                this.take_polled(cx)
+            } else {
+                ControlFlow::Continue(())
+            };
             if flow.is_continue() {
                 let _ = this.read(cx);
             }
@@ -328,7 +369,11 @@ impl<C: Client> Future for Driver<C> {
             this.connection.close(reason);
         }
         let written = this.connection.end_poll(cx).and_then(|waiting| {
-            if waiting > 0 || this.writing.is_some() { this.write_boxed(cx) } else { Ok(()) }
+            if waiting > 0 || this.writing.is_some() {
+                this.write_boxed(cx)
+            } else {
+                Ok(())
+            }
         });
         if let Err(error) = written {
             tracing::debug!(%error, "failed to write to a client");

@@ -29,7 +29,10 @@ pub struct Engine<A> {
 
 impl<A> Clone for Engine<A> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), application: Arc::clone(&self.application) }
+        Self {
+            core: Arc::clone(&self.core),
+            application: Arc::clone(&self.application),
+        }
     }
 }
 
@@ -56,7 +59,10 @@ impl<A: Application> Engine<A> {
 
     /// The service that answers this engine's requests.
     pub fn service(&self) -> EngineService<A> {
-        EngineService { core: Arc::clone(&self.core), application: Arc::clone(&self.application) }
+        EngineService {
+            core: Arc::clone(&self.core),
+            application: Arc::clone(&self.application),
+        }
     }
 
     /// The application.

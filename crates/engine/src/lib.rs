@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod application;
+mod batch;
 mod clock;
 mod config;
 mod connection;
@@ -20,6 +21,7 @@ mod refusal;
 mod request;
 mod serve;
 mod service;
+mod state;
 mod stream;
 mod table;
 mod upgrade;
@@ -27,8 +29,9 @@ mod verify;
 mod wheel;
 
 pub use application::{Application, Client};
+pub use batch::Batch;
 pub use config::{EngineConfig, Limits, Timing};
-pub use connection::{Batch, Connection, TransportKind};
+pub use connection::{Connection, TransportKind};
 pub use core::Stats;
 pub use cors::{Cors, Origins};
 pub use engine::Engine;

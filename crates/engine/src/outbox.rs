@@ -188,7 +188,9 @@ impl Queue {
     }
 
     fn front(&self) -> &[u8] {
-        self.segments.front().map_or(&self.tail[self.tail_written..], |segment| segment)
+        self.segments
+            .front()
+            .map_or(&self.tail[self.tail_written..], |segment| segment)
     }
 
     fn single(&self) -> Option<&[u8]> {
@@ -252,7 +254,10 @@ mod tests {
                 None => {
                     let mut slices = [IoSlice::new(&[]); WRITE_SEGMENTS_MAX];
                     let count = outbox.slices(&mut slices);
-                    let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+                    let all: Vec<u8> = slices[..count]
+                        .iter()
+                        .flat_map(|slice| slice.iter().copied())
+                        .collect();
                     all[..all.len().min(step)].to_vec()
                 }
             };
@@ -265,8 +270,15 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out_in_order_however_it_is_written() {
         let large = vec![b'L'; JOIN_BYTES_MAX + 1];
-        let frames: Vec<Vec<u8>> =
-            vec![b"one".to_vec(), b"two".to_vec(), large.clone(), b"three".to_vec(), b"four".to_vec(), large, b"five".to_vec()];
+        let frames: Vec<Vec<u8>> = vec![
+            b"one".to_vec(),
+            b"two".to_vec(),
+            large.clone(),
+            b"three".to_vec(),
+            b"four".to_vec(),
+            large,
+            b"five".to_vec(),
+        ];
         let expected = frames.concat();
         for step in [1, 2, 3, 5, 100, JOIN_BYTES_MAX, 100_000] {
             let mut outbox = Outbox::default();
@@ -290,7 +302,12 @@ mod tests {
         outbox.advance(2);
         outbox.push(&Bytes::from(vec![b'L'; JOIN_BYTES_MAX + 1]));
         outbox.push(&Bytes::from_static(b"xyz"));
-        let expected = [b"cdef".to_vec(), vec![b'L'; JOIN_BYTES_MAX + 1], b"xyz".to_vec()].concat();
+        let expected = [
+            b"cdef".to_vec(),
+            vec![b'L'; JOIN_BYTES_MAX + 1],
+            b"xyz".to_vec(),
+        ]
+        .concat();
         assert_eq!(drain(&mut outbox, 7), expected);
     }
 
@@ -300,7 +317,11 @@ mod tests {
         for _ in 0..100 {
             outbox.push(&Bytes::from_static(b"frame"));
         }
-        assert_eq!(size_of::<Outbox>(), size_of::<Bytes>(), "a lone frame is kept in place");
+        assert_eq!(
+            size_of::<Outbox>(),
+            size_of::<Bytes>(),
+            "a lone frame is kept in place"
+        );
         let mut slices = [IoSlice::new(&[]); WRITE_SEGMENTS_MAX];
         assert_eq!(outbox.slices(&mut slices), 2);
     }
@@ -313,6 +334,10 @@ mod tests {
         outbox.clear();
         assert!(outbox.is_empty());
         let again = Queue::take();
-        assert!(again.bytes == 0 && again.segments.is_empty() && again.tail.capacity() <= POOLED_TAIL_BYTES_MAX);
+        assert!(
+            again.bytes == 0
+                && again.segments.is_empty()
+                && again.tail.capacity() <= POOLED_TAIL_BYTES_MAX
+        );
     }
 }

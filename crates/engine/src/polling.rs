@@ -8,7 +8,8 @@ use bytes::Bytes;
 use synapse_protocol::CloseReason;
 use synapse_protocol::engine::{State as SessionState, Timestamp, put_payload};
 
-use crate::connection::{Connection, Link, State};
+use crate::connection::Connection;
+use crate::state::{Link, State};
 use crate::upgrade::Handover;
 
 /// The packet `6` as a payload.
@@ -118,7 +119,14 @@ impl PollRequest {
             }
             overlap
         };
-        if overlap { Err(Overlap) } else { Ok(Self { connection, answered: false }) }
+        if overlap {
+            Err(Overlap)
+        } else {
+            Ok(Self {
+                connection,
+                answered: false,
+            })
+        }
     }
 }
 
@@ -139,7 +147,9 @@ impl Future for PollRequest {
 
 fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Vec<u8>> {
     let upgraded = state.session.state() == SessionState::WebSocket;
-    let Link::Polling(polling) = &mut state.link else { return Some(NOOP.to_vec()) };
+    let Link::Polling(polling) = &mut state.link else {
+        return Some(NOOP.to_vec());
+    };
     // What an upgraded session has to say goes by its WebSocket.
     let payload = if !upgraded && !state.outbox.is_empty() {
         let mut payload = Vec::with_capacity(state.outbox.bytes());
@@ -173,7 +183,8 @@ impl Drop for PollRequest {
             if let Link::Polling(polling) = &mut state.link {
                 polling.poll = PendingPoll::None;
             }
-            self.connection.close_locked(&mut state, CloseReason::TransportError);
+            self.connection
+                .close_locked(&mut state, CloseReason::TransportError);
         }
     }
 }
@@ -204,7 +215,14 @@ impl PostRequest {
             }
             overlap
         };
-        if overlap { Err(Overlap) } else { Ok(Self { connection, done: false }) }
+        if overlap {
+            Err(Overlap)
+        } else {
+            Ok(Self {
+                connection,
+                done: false,
+            })
+        }
     }
 
     /// Gives the request up without closing the session, which is what a body over the limit gets.

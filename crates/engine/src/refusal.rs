@@ -53,28 +53,43 @@ impl Refused {
 
     /// The answer to an ordinary request.
     pub(crate) fn response(&self) -> Response<Body> {
-        let body = serde_json::json!({ "code": self.code(), "message": self.to_string() }).to_string();
+        let body =
+            serde_json::json!({ "code": self.code(), "message": self.to_string() }).to_string();
         let mut response = answer(self.status(), "application/json", body);
         if matches!(self, Self::Unavailable) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }
 
     /// The answer to a request that asked for an upgrade: the message alone, and the end of the connection.
     pub(crate) fn upgrade_response(&self) -> Response<Body> {
-        let status = if matches!(self, Self::Unavailable) { self.status() } else { StatusCode::BAD_REQUEST };
+        let status = if matches!(self, Self::Unavailable) {
+            self.status()
+        } else {
+            StatusCode::BAD_REQUEST
+        };
         let mut response = answer(status, "text/html", self.to_string());
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
         response
     }
 }
 
 /// A response with a body.
-pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let mut response = Response::new(Body::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

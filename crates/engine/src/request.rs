@@ -22,7 +22,13 @@ pub struct RequestHead {
 
 impl RequestHead {
     pub(crate) fn new(parts: &Parts) -> Self {
-        let mut headers = String::with_capacity(parts.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 2).sum());
+        let mut headers = String::with_capacity(
+            parts
+                .headers
+                .iter()
+                .map(|(n, v)| n.as_str().len() + v.len() + 2)
+                .sum(),
+        );
         for (name, value) in &parts.headers {
             headers.push_str(name.as_str());
             headers.push(':');
@@ -30,7 +36,11 @@ impl RequestHead {
             headers.push('\n');
         }
         Self {
-            url: parts.uri.path_and_query().map_or("/", |path| path.as_str()).into(),
+            url: parts
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str())
+                .into(),
             headers: headers.into_boxed_str(),
             address: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
             issued_millis: unix_millis(),
@@ -54,7 +64,8 @@ impl RequestHead {
 
     /// The first value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers().find_map(|(header, value)| (header == name).then_some(value))
+        self.headers()
+            .find_map(|(header, value)| (header == name).then_some(value))
     }
 
     /// The peer's address, as far as the listener told it.
@@ -69,21 +80,28 @@ impl RequestHead {
 }
 
 fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The pairs of a query string, decoded; what is not valid UTF-8 is replaced.
 pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    })
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
 }
 
 fn decode(text: &str) -> String {
     if text.contains('+') {
-        percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+        percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
     } else {
         percent_decode_str(text).decode_utf8_lossy().into_owned()
     }
@@ -94,20 +112,42 @@ mod tests {
     use super::*;
 
     fn head(uri: &str) -> RequestHead {
-        let request = http::Request::builder().uri(uri).header("X-One", "1").header("cookie", "a=b: c").body(()).unwrap();
+        let request = http::Request::builder()
+            .uri(uri)
+            .header("X-One", "1")
+            .header("cookie", "a=b: c")
+            .body(())
+            .unwrap();
         RequestHead::new(&request.into_parts().0)
     }
 
     #[test]
     fn the_query_is_decoded() {
-        let pairs: Vec<_> = head("/socket.io/?EIO=4&name=J%C3%BCrgen+K&flag&&x=%ff").query().collect();
-        let expected = [("EIO", "4"), ("name", "Jürgen K"), ("flag", ""), ("x", "\u{fffd}")];
-        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let pairs: Vec<_> = head("/socket.io/?EIO=4&name=J%C3%BCrgen+K&flag&&x=%ff")
+            .query()
+            .collect();
+        let expected = [
+            ("EIO", "4"),
+            ("name", "Jürgen K"),
+            ("flag", ""),
+            ("x", "\u{fffd}"),
+        ];
+        assert_eq!(
+            pairs,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]
     fn headers_are_kept_by_their_lower_case_names() {
         let head = head("/");
-        assert_eq!((head.header("x-one"), head.header("cookie"), head.header("host")), (Some("1"), Some("a=b: c"), None));
+        assert_eq!(
+            (
+                head.header("x-one"),
+                head.header("cookie"),
+                head.header("host")
+            ),
+            (Some("1"), Some("a=b: c"), None)
+        );
     }
 }

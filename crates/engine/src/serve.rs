@@ -29,7 +29,11 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
 /// Listens on an address, with a backlog for many clients that come at once.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         // `::` then takes IPv4 as well.
         socket.set_only_v6(false)?;
@@ -50,7 +54,10 @@ pub async fn serve<S>(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     let mut http = http1::Builder::new();
@@ -74,8 +81,13 @@ where
             },
             () = &mut shutdown => break,
         };
-        let service = TowerToHyperService::new(WithPeer { inner: service.clone(), peer });
-        let connection = http.serve_connection(TokioIo::new(prepare(stream)), service).with_upgrades();
+        let service = TowerToHyperService::new(WithPeer {
+            inner: service.clone(),
+            peer,
+        });
+        let connection = http
+            .serve_connection(TokioIo::new(prepare(stream, &limits)), service)
+            .with_upgrades();
         let mut stopping = stopping.clone();
         tokio::spawn(async move {
             let mut connection = pin!(connection);
@@ -94,16 +106,29 @@ where
     }
     drop((listener, stopping));
     stop.send_replace(true);
-    if tokio::time::timeout(SHUTDOWN_WAIT, stop.closed()).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_WAIT, stop.closed())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests were still under way when the server stopped");
     }
     Ok(())
 }
 
-fn prepare(stream: TcpStream) -> TcpStream {
+fn prepare(stream: TcpStream, limits: &Limits) -> TcpStream {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
+    // A client that reads nothing of a large answer would otherwise keep it in our memory for as long as it likes: neither HTTP nor a
+    // heartbeat ends that, and the kernel does it without a timer of ours.
+    #[cfg(target_os = "linux")]
+    if let Err(error) =
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.unread_timeout))
+    {
+        tracing::debug!(%error, "failed to set TCP_USER_TIMEOUT");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = limits;
     stream
 }
 
@@ -111,7 +136,9 @@ fn prepare(stream: TcpStream) -> TcpStream {
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }
 
@@ -127,7 +154,10 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPeer<S> {
     type Error = S::Error;
     type Future = S::Future;
 
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE, USER_AGENT,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    UPGRADE, USER_AGENT,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -19,12 +20,13 @@ use synapse_protocol::engine::Session;
 use synapse_protocol::websocket::{Opcode, put_frame};
 
 use crate::application::Application;
-use crate::connection::{Connection, Link, TransportKind};
+use crate::connection::{Connection, TransportKind};
 use crate::core::Core;
 use crate::driver::Driver;
 use crate::polling::{Overlap, PollRequest, Polling, PostRequest};
 use crate::refusal::{Refused, answer, empty};
 use crate::request::RequestHead;
+use crate::state::Link;
 use crate::stream::{ReadHalf, WebSocketStream};
 use crate::upgrade::{self, Accept, Refusal};
 use crate::verify::{Verified, verify};
@@ -41,7 +43,10 @@ pub struct EngineService<A> {
 
 impl<A> Clone for EngineService<A> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), application: Arc::clone(&self.application) }
+        Self {
+            core: Arc::clone(&self.core),
+            application: Arc::clone(&self.application),
+        }
     }
 }
 
@@ -98,7 +103,10 @@ impl<A: Application> EngineService<A> {
 
     fn add_headers(&self, request: &HeaderMap, response: &mut HeaderMap) {
         response.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let agent = request.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let agent = request
+            .get(USER_AGENT)
+            .and_then(|agent| agent.to_str().ok())
+            .unwrap_or_default();
         if agent.contains(";MSIE") || agent.contains("Trident/") {
             response.insert(XSS_PROTECTION, HeaderValue::from_static("0"));
         }
@@ -118,7 +126,9 @@ impl<A: Application> EngineService<A> {
             Ok(Verified::Session { connection, .. }) => match parts.method {
                 Method::GET => poll(connection).await,
                 // A session that is over still tells its next poll so, but takes nothing more.
-                Method::POST if connection.is_closed() => self.refuse(&Refused::UnknownSession).response(),
+                Method::POST if connection.is_closed() => {
+                    self.refuse(&Refused::UnknownSession).response()
+                }
                 Method::POST => self.post(connection, &parts.headers, body).await,
                 // What the reference server answers to methods it has no use for.
                 _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
@@ -146,31 +156,50 @@ impl<A: Application> EngineService<A> {
         if let Err(refused) = self.admit(&request) {
             return self.refuse(&refused).response();
         }
-        let Some(id) = new_session_id() else { return empty(StatusCode::INTERNAL_SERVER_ERROR) };
+        let Some(id) = new_session_id() else {
+            return empty(StatusCode::INTERNAL_SERVER_ERROR);
+        };
         let session = Session::open_polling(&self.core.config.timing, self.core.clock.now());
-        let connection =
-            Connection::new(&self.core, id, request, session, Link::Polling(Box::<Polling>::default()));
+        let connection = Connection::new(
+            &self.core,
+            id,
+            request,
+            session,
+            Link::Polling(Box::<Polling>::default()),
+        );
         self.register(&connection);
         let client = self.application.open(&connection);
         let open = format!("0{}", self.open_packet(id, TransportKind::Polling));
-        self.core.runtime.spawn(Driver::new(connection, client, None, None));
+        self.core
+            .runtime
+            .spawn(Driver::new(connection, client, None, None));
         answer(StatusCode::OK, TEXT, open)
     }
 
     fn register(&self, connection: &Arc<Connection>) {
         self.core.counters.opened.fetch_add(1, Ordering::Relaxed);
         self.core.sessions.insert(Arc::clone(connection));
-        let next = connection.lock().session.poll_timeout(&self.core.config.timing);
+        let next = connection
+            .lock()
+            .session
+            .poll_timeout(&self.core.config.timing);
         if let Some(at) = next {
-            self.core.wheel.insert(connection.id(), at, self.core.clock.now());
+            self.core
+                .wheel
+                .insert(connection.id(), at, self.core.clock.now());
         }
     }
 
     /// The handshake's JSON: all five keys, in this order.
     fn open_packet(&self, id: SessionId, transport: TransportKind) -> String {
         let config = &self.core.config;
-        let can_upgrade = transport == TransportKind::Polling && config.allow_upgrades && config.websocket;
-        let upgrades = if can_upgrade { r#"["websocket"]"# } else { "[]" };
+        let can_upgrade =
+            transport == TransportKind::Polling && config.allow_upgrades && config.websocket;
+        let upgrades = if can_upgrade {
+            r#"["websocket"]"#
+        } else {
+            "[]"
+        };
         format!(
             r#"{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
             id.text().as_str(),
@@ -181,18 +210,29 @@ impl<A: Application> EngineService<A> {
         )
     }
 
-    async fn post<B>(&self, connection: Arc<Connection>, headers: &HeaderMap, body: B) -> Response<Body>
+    async fn post<B>(
+        &self,
+        connection: Arc<Connection>,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Response<Body>
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let Ok(post) = PostRequest::start(connection) else { return empty(StatusCode::BAD_REQUEST) };
-        if headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream") {
+        let Ok(post) = PostRequest::start(connection) else {
+            return empty(StatusCode::BAD_REQUEST);
+        };
+        if headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes() == b"application/octet-stream")
+        {
             // Dropping the request closes the session: version 4 has no such bodies.
             return empty(StatusCode::BAD_REQUEST);
         }
         let limits = &self.core.config.limits;
-        if announced_length(headers).is_some_and(|length| length > limits.message_bytes_max as u64) {
+        if announced_length(headers).is_some_and(|length| length > limits.message_bytes_max as u64)
+        {
             post.refuse();
             return empty(StatusCode::PAYLOAD_TOO_LARGE);
         }
@@ -205,7 +245,9 @@ impl<A: Application> EngineService<A> {
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 post.refuse();
                 let mut response = empty(StatusCode::PAYLOAD_TOO_LARGE);
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
                 response
             }
             Ok(Err(_)) => empty(StatusCode::BAD_REQUEST),
@@ -231,24 +273,37 @@ impl<A: Application> EngineService<A> {
                 if let Err(refused) = self.admit(&request) {
                     return self.refuse(&refused).upgrade_response();
                 }
-                self.core.runtime.spawn(self.clone().open_websocket(request, on_upgrade));
+                self.core
+                    .runtime
+                    .spawn(self.clone().open_websocket(request, on_upgrade));
             }
-            Verified::Session { connection, transport } => {
+            Verified::Session {
+                connection,
+                transport,
+            } => {
                 let config = &self.core.config;
                 let started = transport == TransportKind::WebSocket
                     && config.allow_upgrades
-                    && connection.lock().session.start_probe(&config.timing, self.core.clock.now()).is_ok();
+                    && connection
+                        .lock()
+                        .session
+                        .start_probe(&config.timing, self.core.clock.now())
+                        .is_ok();
                 if !started {
                     return self.refuse(&Refused::BadRequest).upgrade_response();
                 }
-                self.core.runtime.spawn(upgrade::probe(connection, on_upgrade));
+                self.core
+                    .runtime
+                    .spawn(upgrade::probe(connection, on_upgrade));
             }
         }
         switching_protocols(&accept)
     }
 
     async fn open_websocket(self, request: RequestHead, on_upgrade: OnUpgrade) {
-        let Ok((stream, read)) = upgrade::take_stream(on_upgrade).await else { return };
+        let Ok((stream, read)) = upgrade::take_stream(on_upgrade).await else {
+            return;
+        };
         // A task of its own: this one is as large as the handshake needs it, that one stays for as long as the session.
         if let Some(driver) = self.start_websocket(request, stream, &read) {
             self.core.runtime.spawn(driver);
@@ -294,19 +349,33 @@ async fn poll(connection: Arc<Connection>) -> Response<Body> {
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(http::header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn refuse_websocket(refusal: &Refusal) -> Response<Body> {
     let mut response = match refusal {
         Refusal::Malformed => answer(StatusCode::BAD_REQUEST, "text/html", "Bad request"),
         Refusal::Version => {
-            let mut response = answer(StatusCode::UPGRADE_REQUIRED, "text/html", "Upgrade Required");
-            response.headers_mut().insert(http::header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            let mut response = answer(
+                StatusCode::UPGRADE_REQUIRED,
+                "text/html",
+                "Upgrade Required",
+            );
+            response.headers_mut().insert(
+                http::header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            );
             response
         }
     };
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -323,5 +392,6 @@ fn switching_protocols(accept: &Accept) -> Response<Body> {
 
 /// Whether a path is the engine's: its own with a slash after it.
 fn is_under(path: &str, own: &str) -> bool {
-    path.strip_prefix(own).is_some_and(|rest| rest.starts_with('/'))
+    path.strip_prefix(own)
+        .is_some_and(|rest| rest.starts_with('/'))
 }

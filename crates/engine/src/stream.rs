@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
-use crate::connection::Link;
+use crate::state::Link;
 
 /// A client that has been told goodbye has this long to take it and close its side.
 const LINGER: Duration = Duration::from_secs(3);
@@ -61,7 +61,11 @@ pub(crate) enum ReadHalf {
 }
 
 impl ReadHalf {
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         match self {
             Self::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buffer))?,
@@ -81,7 +85,10 @@ pub(crate) async fn linger(reader: ReadHalf, link: Link, rest: Vec<u8>) {
                 writer.shutdown().await?;
                 drain(&mut reader).await
             }
-            (ReadHalf::Boxed(mut stream), Link::Task | Link::Tcp(_) | Link::Polling(_) | Link::Gone) => {
+            (
+                ReadHalf::Boxed(mut stream),
+                Link::Task | Link::Tcp(_) | Link::Polling(_) | Link::Gone,
+            ) => {
                 stream.write_all(&rest).await?;
                 stream.shutdown().await?;
                 drain(&mut stream).await
@@ -98,4 +105,3 @@ async fn drain(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     while reader.read(&mut discarded).await? > 0 {}
     Ok(())
 }
-

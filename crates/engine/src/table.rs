@@ -30,14 +30,20 @@ impl SessionTable {
     pub(crate) fn insert(&self, connection: Arc<Connection>) {
         let hash = self.hasher.hash_one(connection.id());
         let mut shard = self.shard(hash).write();
-        shard.insert_unique(hash, connection, |connection| self.hasher.hash_one(connection.id()));
+        shard.insert_unique(hash, connection, |connection| {
+            self.hasher.hash_one(connection.id())
+        });
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
         let hash = self.hasher.hash_one(id);
         // Dropped after the shard's lock: the last reference to a connection may go with it.
-        let removed = match self.shard(hash).write().find_entry(hash, |connection| connection.id() == id) {
+        let removed = match self
+            .shard(hash)
+            .write()
+            .find_entry(hash, |connection| connection.id() == id)
+        {
             Ok(entry) => Some(entry.remove().0),
             Err(_) => None,
         };
@@ -48,7 +54,10 @@ impl SessionTable {
 
     pub(crate) fn find(&self, id: SessionId) -> Option<Arc<Connection>> {
         let hash = self.hasher.hash_one(id);
-        self.shard(hash).read().find(hash, |connection| connection.id() == id).cloned()
+        self.shard(hash)
+            .read()
+            .find(hash, |connection| connection.id() == id)
+            .cloned()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,6 +66,9 @@ impl SessionTable {
 
     /// Every session at this moment.
     pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
-        self.shards.iter().flat_map(|shard| shard.read().iter().cloned().collect::<Vec<_>>()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.read().iter().cloned().collect::<Vec<_>>())
+            .collect()
     }
 }

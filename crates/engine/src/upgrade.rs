@@ -13,7 +13,8 @@ use synapse_protocol::websocket::{self, Decoder, Message, Opcode, Role, accept_k
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::connection::{Connection, Link};
+use crate::connection::Connection;
+use crate::state::Link;
 use crate::stream::WebSocketStream;
 
 /// How often a pending poll is answered while the client waits for it to end before it upgrades.
@@ -42,8 +43,13 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 /// Checks the handshake of RFC 6455, section 4.2.1.
@@ -51,16 +57,26 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<Accept, Refu
     if method != Method::GET || !has_token(headers, UPGRADE, "websocket") {
         return Err(Refusal::Malformed);
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version.as_bytes() != b"13")
+    {
         return Err(Refusal::Version);
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).ok_or(Refusal::Malformed)?;
-    accept_key(key).map(|key| Accept { key }).map_err(|_| Refusal::Malformed)
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok())
+        .ok_or(Refusal::Malformed)?;
+    accept_key(key)
+        .map(|key| Accept { key })
+        .map_err(|_| Refusal::Malformed)
 }
 
 /// Takes the stream out of the HTTP server, with the bytes that it has read already. A TCP stream is taken as it is, however the
 /// application accepted it, so that broadcasts can write it directly.
-pub(crate) async fn take_stream(on_upgrade: OnUpgrade) -> Result<(WebSocketStream, Bytes), hyper::Error> {
+pub(crate) async fn take_stream(
+    on_upgrade: OnUpgrade,
+) -> Result<(WebSocketStream, Bytes), hyper::Error> {
     let upgraded = on_upgrade.await?;
     Ok(match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
@@ -94,7 +110,13 @@ pub(crate) async fn probe(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
     let wait = connection.core().config.timing.upgrade_timeout;
     let attempt = async {
         let (stream, read) = take_stream(on_upgrade).await.map_err(|_| ProbeFailed)?;
-        Probe { connection: &connection, decoder: Decoder::new(Role::Server), stream }.run(read).await
+        Probe {
+            connection: &connection,
+            decoder: Decoder::new(Role::Server),
+            stream,
+        }
+        .run(read)
+        .await
     };
     match timeout(wait, attempt).await {
         Ok(Ok(handover)) => take_over(&connection, handover),
@@ -113,7 +135,11 @@ fn take_over(connection: &Connection, handover: Handover) {
     }
     state.wake_task();
     drop(state);
-    connection.core().counters.upgraded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    connection
+        .core()
+        .counters
+        .upgraded
+        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
 }
 
 struct Probe<'a> {
@@ -131,10 +157,15 @@ enum Said {
 impl Probe<'_> {
     async fn run(mut self, read: Bytes) -> Result<Handover, ProbeFailed> {
         let mut buffer = read.to_vec();
-        let Said::Probe = self.next(&mut buffer).await? else { return Err(ProbeFailed) };
+        let Said::Probe = self.next(&mut buffer).await? else {
+            return Err(ProbeFailed);
+        };
         let mut answer = Vec::new();
         websocket::put_frame(&mut answer, Opcode::Text, b"3probe");
-        self.stream.write_all(&answer).await.map_err(|_| ProbeFailed)?;
+        self.stream
+            .write_all(&answer)
+            .await
+            .map_err(|_| ProbeFailed)?;
 
         let mut noops = interval(NOOP_INTERVAL);
         noops.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -157,7 +188,11 @@ impl Probe<'_> {
         match said {
             Said::Upgrade => {
                 let leftover = (!buffer.is_empty()).then(|| buffer.into_boxed_slice());
-                Ok(Handover { stream: self.stream, decoder: self.decoder, leftover })
+                Ok(Handover {
+                    stream: self.stream,
+                    decoder: self.decoder,
+                    leftover,
+                })
             }
             Said::Probe => Err(ProbeFailed),
         }
@@ -165,7 +200,10 @@ impl Probe<'_> {
 
     /// The next packet; `buffer` holds what was read and is not decoded yet. Only ever raced against the end of the whole probe.
     async fn next(&mut self, buffer: &mut Vec<u8>) -> Result<Said, ProbeFailed> {
-        let limits = websocket::Limits { message_bytes_max: PROBE_BUFFER_BYTES, fragments_max: 16 };
+        let limits = websocket::Limits {
+            message_bytes_max: PROBE_BUFFER_BYTES,
+            fragments_max: 16,
+        };
         loop {
             while !buffer.is_empty() {
                 let mut pong = Vec::new();
@@ -180,7 +218,10 @@ impl Probe<'_> {
                 };
                 buffer.drain(..taken);
                 if !pong.is_empty() {
-                    self.stream.write_all(&pong).await.map_err(|_| ProbeFailed)?;
+                    self.stream
+                        .write_all(&pong)
+                        .await
+                        .map_err(|_| ProbeFailed)?;
                 }
                 if let Some(said) = said {
                     return Ok(said);
@@ -226,7 +267,15 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
     }
 
     const GOOD: [(&str, &str); 4] = [
@@ -251,14 +300,21 @@ mod tests {
 
     #[test]
     fn broken_handshakes_are_refused() {
-        assert_eq!(check(&Method::POST, &headers(&GOOD)), Err(Refusal::Malformed));
+        assert_eq!(
+            check(&Method::POST, &headers(&GOOD)),
+            Err(Refusal::Malformed)
+        );
         for (name, value, refusal) in [
             ("upgrade", "h2c", Refusal::Malformed),
             ("sec-websocket-version", "8", Refusal::Version),
             ("sec-websocket-key", "", Refusal::Malformed),
             ("sec-websocket-key", "short", Refusal::Malformed),
         ] {
-            assert_eq!(check(&Method::GET, &with(name, value)), Err(refusal), "{name}: {value}");
+            assert_eq!(
+                check(&Method::GET, &with(name, value)),
+                Err(refusal),
+                "{name}: {value}"
+            );
         }
         assert!(!is_upgrade(&with("connection", "keep-alive")));
     }

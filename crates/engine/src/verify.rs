@@ -15,7 +15,10 @@ use crate::table::SessionTable;
 /// What a request is for, as far as it could be told without opening anything.
 pub(crate) enum Verified {
     /// A request of an open session.
-    Session { connection: Arc<Connection>, transport: TransportKind },
+    Session {
+        connection: Arc<Connection>,
+        transport: TransportKind,
+    },
     /// A handshake.
     Handshake,
 }
@@ -63,11 +66,18 @@ pub(crate) fn verify(
         return Err(Refused::BadRequest);
     }
     if let Some(sid) = query.sid.filter(|sid| !sid.is_empty()) {
-        let connection = sid.parse().ok().and_then(|id| sessions.find(id)).ok_or(Refused::UnknownSession)?;
+        let connection = sid
+            .parse()
+            .ok()
+            .and_then(|id| sessions.find(id))
+            .ok_or(Refused::UnknownSession)?;
         if !is_upgrade && connection.transport() != transport {
             return Err(Refused::BadRequest);
         }
-        return Ok(Verified::Session { connection, transport });
+        return Ok(Verified::Session {
+            connection,
+            transport,
+        });
     }
     if parts.method != Method::GET {
         return Err(Refused::BadHandshakeMethod);
@@ -88,7 +98,9 @@ pub(crate) fn verify(
 
 /// Whether the origin has characters that no header may have.
 fn has_odd_origin(headers: &HeaderMap) -> bool {
-    headers.get(ORIGIN).is_some_and(|origin| origin.to_str().is_err())
+    headers
+        .get(ORIGIN)
+        .is_some_and(|origin| origin.to_str().is_err())
 }
 
 #[cfg(test)]
@@ -97,9 +109,19 @@ mod tests {
 
     fn check(method: Method, query: &str, is_upgrade: bool) -> Option<Refused> {
         let uri = format!("/socket.io/?{query}");
-        let request = http::Request::builder().method(method).uri(uri).body(()).unwrap();
+        let request = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(())
+            .unwrap();
         let parts = request.into_parts().0;
-        verify(&parts, is_upgrade, &EngineConfig::default(), &SessionTable::default()).err()
+        verify(
+            &parts,
+            is_upgrade,
+            &EngineConfig::default(),
+            &SessionTable::default(),
+        )
+        .err()
     }
 
     #[test]
@@ -112,25 +134,61 @@ mod tests {
             ("EIO=4&transport=__proto__", Refused::UnknownTransport),
             ("EIO=4&transport=constructor", Refused::UnknownTransport),
             ("EIO=4&transport=webtransport", Refused::UnknownTransport),
-            ("EIO=4&transport=polling&transport=polling", Refused::UnknownTransport),
+            (
+                "EIO=4&transport=polling&transport=polling",
+                Refused::UnknownTransport,
+            ),
             ("EIO=4&transport[]=polling", Refused::UnknownTransport),
-            ("EIO=4&transport=polling&sid=nobody", Refused::UnknownSession),
-            ("EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA", Refused::UnknownSession),
-            ("EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA&sid=b", Refused::UnknownSession),
-            ("EIO=4&transport=polling&sid=__proto__", Refused::UnknownSession),
+            (
+                "EIO=4&transport=polling&sid=nobody",
+                Refused::UnknownSession,
+            ),
+            (
+                "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA",
+                Refused::UnknownSession,
+            ),
+            (
+                "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA&sid=b",
+                Refused::UnknownSession,
+            ),
+            (
+                "EIO=4&transport=polling&sid=__proto__",
+                Refused::UnknownSession,
+            ),
             ("EIO=4&transport=websocket", Refused::BadRequest),
             ("transport=polling", Refused::UnsupportedProtocolVersion),
-            ("EIO=0&transport=polling", Refused::UnsupportedProtocolVersion),
-            ("EIO=3&transport=polling", Refused::UnsupportedProtocolVersion),
-            ("EIO=99&transport=polling", Refused::UnsupportedProtocolVersion),
-            ("EIO=abc&transport=polling", Refused::UnsupportedProtocolVersion),
-            ("EIO=4&EIO=4&transport=polling", Refused::UnsupportedProtocolVersion),
+            (
+                "EIO=0&transport=polling",
+                Refused::UnsupportedProtocolVersion,
+            ),
+            (
+                "EIO=3&transport=polling",
+                Refused::UnsupportedProtocolVersion,
+            ),
+            (
+                "EIO=99&transport=polling",
+                Refused::UnsupportedProtocolVersion,
+            ),
+            (
+                "EIO=abc&transport=polling",
+                Refused::UnsupportedProtocolVersion,
+            ),
+            (
+                "EIO=4&EIO=4&transport=polling",
+                Refused::UnsupportedProtocolVersion,
+            ),
         ] {
             assert_eq!(check(Method::GET, query, false), Some(expected), "{query}");
         }
         assert_eq!(check(Method::GET, "EIO=4&transport=polling", false), None);
         assert_eq!(check(Method::GET, "EIO=4&transport=websocket", true), None);
-        assert_eq!(check(Method::POST, "EIO=4&transport=polling", false), Some(Refused::BadHandshakeMethod));
-        assert_eq!(check(Method::GET, "EIO=4&transport=polling", true), Some(Refused::BadRequest));
+        assert_eq!(
+            check(Method::POST, "EIO=4&transport=polling", false),
+            Some(Refused::BadHandshakeMethod)
+        );
+        assert_eq!(
+            check(Method::GET, "EIO=4&transport=polling", true),
+            Some(Refused::BadRequest)
+        );
     }
 }

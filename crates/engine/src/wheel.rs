@@ -25,14 +25,24 @@ pub(crate) struct Wheel {
 impl Wheel {
     /// A wheel fine enough for these timings: a 25 s interval is met within a quarter of a second, one of 300 ms within a few ms.
     pub(crate) fn new(timing: &Timing) -> Self {
-        let shortest = timing.ping_interval.min(timing.ping_timeout).min(timing.connect_timeout);
-        let tick_millis = u64::try_from(shortest.as_millis() / 50).unwrap_or(u64::MAX).clamp(2, 250);
-        Self { tick_millis, slots: (0..SLOTS).map(|_| Mutex::default()).collect() }
+        let shortest = timing
+            .ping_interval
+            .min(timing.ping_timeout)
+            .min(timing.connect_timeout);
+        let tick_millis = u64::try_from(shortest.as_millis() / 50)
+            .unwrap_or(u64::MAX)
+            .clamp(2, 250);
+        Self {
+            tick_millis,
+            slots: (0..SLOTS).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// Has the session looked at when `at` has come. A moment beyond the wheel's horizon is looked at early, which does no harm.
     pub(crate) fn insert(&self, id: SessionId, at: Timestamp, now: Timestamp) {
-        let ticks_from_now = (at.as_millis().saturating_sub(now.as_millis()) / self.tick_millis + 1).min(SLOTS as u64 - 1);
+        let ticks_from_now = (at.as_millis().saturating_sub(now.as_millis()) / self.tick_millis
+            + 1)
+        .min(SLOTS as u64 - 1);
         let tick = now.as_millis() / self.tick_millis + ticks_from_now;
         self.slot(tick).lock().push(id);
     }
@@ -48,7 +58,9 @@ impl Wheel {
 
 /// Turns the wheel for as long as the engine is there.
 pub(crate) async fn turn(core: Weak<Core>) {
-    let Some(tick_millis) = core.upgrade().map(|core| core.wheel.tick_millis) else { return };
+    let Some(tick_millis) = core.upgrade().map(|core| core.wheel.tick_millis) else {
+        return;
+    };
     let mut interval = tokio::time::interval(Duration::from_millis(tick_millis));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_tick = 0;
@@ -69,7 +81,7 @@ async fn turn_slot(core: &Arc<Core>, tick: u64) {
     let due = core.wheel.take(tick);
     for slice in due.chunks(SLICE) {
         let now = core.clock.now();
-        let mut batch = crate::connection::Batch::default();
+        let mut batch = crate::batch::Batch::default();
         for id in slice {
             if let Some(connection) = core.sessions.find(*id) {
                 connection.handle_timeout(now, &mut batch);

@@ -47,7 +47,9 @@ fn parse(text: &str) -> Result<u128, InvalidId> {
         return Err(InvalidId);
     }
     let mut bytes = [0; 16];
-    let written = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes[1..]).map_err(|_| InvalidId)?;
+    let written = URL_SAFE_NO_PAD
+        .decode_slice(text, &mut bytes[1..])
+        .map_err(|_| InvalidId)?;
     debug_assert_eq!(written, ID_BYTES);
     Ok(u128::from_be_bytes(bytes))
 }
@@ -115,7 +117,11 @@ mod tests {
 
     #[test]
     fn ids_survive_their_text_form() {
-        for random in [[0; 15], [255; 15], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]] {
+        for random in [
+            [0; 15],
+            [255; 15],
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+        ] {
             let id = SocketId::from_random(random);
             assert_eq!(id.text().len(), ID_CHARS);
             assert_eq!(id.text().parse(), Ok(id));
@@ -124,13 +130,23 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "short", "lOrW5GMJrrJWKkGqAAA", "lOrW5GMJrrJWKkGqAAABx", "lOrW5GMJrrJWKkGqAA/B", "lOrW5GMJrrJWKkGqAAé"] {
+        for text in [
+            "",
+            "short",
+            "lOrW5GMJrrJWKkGqAAA",
+            "lOrW5GMJrrJWKkGqAAABx",
+            "lOrW5GMJrrJWKkGqAA/B",
+            "lOrW5GMJrrJWKkGqAAé",
+        ] {
             assert_eq!(text.parse::<SocketId>(), Err(InvalidId), "{text}");
         }
     }
 
     #[test]
     fn a_session_id_is_never_printed() {
-        assert_eq!(format!("{:?}", SessionId::from_random([7; 15])), "SessionId(..)");
+        assert_eq!(
+            format!("{:?}", SessionId::from_random([7; 15])),
+            "SessionId(..)"
+        );
     }
 }

@@ -52,21 +52,14 @@ fn unasked(link: &mut Link) -> Result<(), Fault> {
 struct InFlight<'a> {
     shared: &'a Shared,
     count: usize,
-}
-
-impl InFlight<'_> {
-    fn answered(&mut self) {
-        self.count -= 1;
-        self.shared.outbox.finish(1);
-    }
+    answered: usize,
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        if self.count > 0 {
-            self.shared.counters.unconfirmed.add(self.count);
-            self.shared.outbox.finish(self.count);
-        }
+        let unconfirmed = self.count - self.answered;
+        self.shared.counters.unconfirmed.add(unconfirmed);
+        self.shared.outbox.finish(self.count);
     }
 }
 
@@ -80,10 +73,11 @@ async fn exchange(
     let mut in_flight = InFlight {
         shared,
         count: batch.messages,
+        answered: 0,
     };
     link::write(&mut link.writer, pipeline, limit).await?;
     let mut probe = batch.probe;
-    while probe || in_flight.count > 0 {
+    while probe || in_flight.answered < in_flight.count {
         match link.decoder.decode()? {
             None => timeout(limit, fill(&mut link.decoder, &mut link.reader))
                 .await
@@ -92,11 +86,11 @@ async fn exchange(
             Some(_) if probe => probe = false,
             Some(Reply::Error(line)) => {
                 shared.refused(line);
-                in_flight.answered();
+                in_flight.answered += 1;
             }
             Some(Reply::Integer(_)) => {
                 shared.counters.published.add(1);
-                in_flight.answered();
+                in_flight.answered += 1;
             }
             Some(
                 Reply::Status(_)

@@ -449,6 +449,25 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_longest_message_of_redis_passes_through_a_small_buffer() {
+        const LENGTH: u64 = 512 << 20;
+        let head = format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${LENGTH}\r\n");
+        let rest = tokio::io::repeat(b'x')
+            .take(LENGTH)
+            .chain(b"\r\n+next\r\n".as_slice());
+        let mut input = AsyncReadExt::chain(head.as_bytes(), rest);
+        let mut decoder = Decoder::new(16 << 20);
+        let mut seen = Vec::new();
+        while decoder.fill(&mut input).await.unwrap() > 0 {
+            while let Some(reply) = decoder.decode().unwrap() {
+                seen.push(format!("{reply:?}"));
+            }
+            assert!(decoder.buffer.capacity() <= 4 * READ_BYTES);
+        }
+        assert_eq!(seen, ["Oversized", "Status([110, 101, 120, 116])"]);
+    }
+
     #[test]
     fn what_is_no_redis_is_refused() {
         assert_eq!(

@@ -154,16 +154,18 @@ impl<'a> Session<'a> {
         };
         match *parts {
             [b"pmessage", pattern, channel, payload] => {
-                self.deliver_broadcast(pattern, channel, payload)
+                self.deliver_broadcast(pattern, channel, payload);
+                return Ok(());
             }
-            [b"message", channel, payload] => self.deliver(channel, payload),
+            [b"message", channel, payload] => {
+                self.deliver(channel, payload);
+                return Ok(());
+            }
             [b"subscribe", channel, _] => self.subscriptions.confirmed(false, channel),
             [b"psubscribe", pattern, _] => self.subscriptions.confirmed(true, pattern),
             [b"unsubscribe", channel, _] => self.subscriptions.left(false, channel)?,
             [b"punsubscribe", pattern, _] => self.subscriptions.left(true, pattern)?,
-            _ => {
-                return Err(Fault::Unexpected("message on the subscribed connection"));
-            }
+            _ => return Err(Fault::Unexpected("message on the subscribed connection")),
         }
         self.settle();
         Ok(())

@@ -254,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_a_row_for_every_setting() {
+        let readme = include_str!("../../../README.md");
+        for setting in ALL {
+            let row = format!("| `{}`, `{}` |", setting.variable, setting.flag);
+            assert!(readme.contains(&row), "README.md lacks the row {row}");
+        }
+        let rows = readme.lines().filter(|line| line.starts_with("| `") && line.contains("`, `--"));
+        assert_eq!(rows.count(), ALL.len(), "README.md has a row for a setting that is none");
+    }
+
+    #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
     }

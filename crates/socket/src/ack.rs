@@ -41,7 +41,11 @@ impl Ack {
     /// Answers with arguments that are encoded already.
     pub fn send_arguments(&self, arguments: &Arguments) {
         if let Some(id) = self.id {
-            self.socket.send(&Outgoing::Ack { namespace: self.socket.namespace_name(), id, arguments });
+            self.socket.send(&Outgoing::Ack {
+                namespace: self.socket.namespace_name(),
+                id,
+                arguments,
+            });
         }
     }
 }
@@ -84,7 +88,12 @@ pub(crate) struct PendingAcks {
 }
 
 impl PendingAcks {
-    pub(crate) fn insert(&mut self, id: u64, waiting: Waiting, limit: usize) -> Result<(), AckError> {
+    pub(crate) fn insert(
+        &mut self,
+        id: u64,
+        waiting: Waiting,
+        limit: usize,
+    ) -> Result<(), AckError> {
         if self.waiting.len() >= limit {
             return Err(AckError::TooMany { limit });
         }

@@ -23,7 +23,12 @@ pub struct Broadcaster {
 
 impl Broadcaster {
     pub(crate) fn new(namespace: Arc<NamespaceInner>) -> Self {
-        Self { namespace, target: Target::default(), flags: Flags::default(), is_local: false }
+        Self {
+            namespace,
+            target: Target::default(),
+            flags: Flags::default(),
+            is_local: false,
+        }
     }
 
     /// Adds the members of rooms. A socket in several of them gets one copy.
@@ -78,10 +83,15 @@ impl Broadcaster {
 
     /// Sends an event that is encoded already, its name first.
     pub fn emit_arguments(self, arguments: Arguments) {
-        let broadcast = Broadcast { target: self.target, flags: self.flags, arguments };
+        let broadcast = Broadcast {
+            target: self.target,
+            flags: self.flags,
+            arguments,
+        };
         self.namespace.deliver(&broadcast);
         if !self.is_local {
-            self.namespace.publish(&ClusterMessage::Broadcast(broadcast));
+            self.namespace
+                .publish(&ClusterMessage::Broadcast(broadcast));
         }
     }
 
@@ -123,7 +133,12 @@ impl Broadcaster {
 
 impl std::fmt::Debug for Broadcaster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { namespace, target, flags, is_local } = self;
+        let Self {
+            namespace,
+            target,
+            flags,
+            is_local,
+        } = self;
         f.debug_struct("Broadcaster")
             .field("namespace", &namespace.name())
             .field("target", target)

@@ -31,7 +31,13 @@ pub struct Client {
 
 impl Client {
     pub(crate) fn new(server: Arc<ServerInner>, connection: Arc<Connection>) -> Self {
-        Self { server, connection, sockets: SmallVec::new(), assembler: Assembler::default(), running: None }
+        Self {
+            server,
+            connection,
+            sockets: SmallVec::new(),
+            assembler: Assembler::default(),
+            running: None,
+        }
     }
 
     fn handle(&mut self, incoming: Incoming<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
@@ -44,8 +50,16 @@ impl Client {
                 }
                 Ok(())
             }
-            Incoming::Event { namespace, id, arguments } => self.handle_event(namespace, id, &arguments, cx),
-            Incoming::Ack { namespace, id, arguments } => {
+            Incoming::Event {
+                namespace,
+                id,
+                arguments,
+            } => self.handle_event(namespace, id, &arguments, cx),
+            Incoming::Ack {
+                namespace,
+                id,
+                arguments,
+            } => {
                 let socket = self.find(namespace).ok_or(CloseReason::ForcedServerClose)?;
                 if let Some(waiting) = socket.take_ack(id) {
                     waiting.answer(arguments);
@@ -58,7 +72,9 @@ impl Client {
     }
 
     fn find(&self, namespace: &str) -> Option<&Socket> {
-        self.sockets.iter().find(|socket| socket.namespace_name() == namespace && !socket.has_ended())
+        self.sockets
+            .iter()
+            .find(|socket| socket.namespace_name() == namespace && !socket.has_ended())
     }
 
     fn handle_connect(
@@ -79,9 +95,16 @@ impl Client {
             self.refuse(name, &Refusal::new("Too many namespaces"));
             return Ok(());
         }
-        let Some(id) = new_socket_id() else { return Err(CloseReason::ForcedServerClose) };
+        let Some(id) = new_socket_id() else {
+            return Err(CloseReason::ForcedServerClose);
+        };
         let middlewares = namespace.middlewares();
-        let socket = Socket::new(id, namespace, Arc::clone(&self.connection), auth.map(Box::from));
+        let socket = Socket::new(
+            id,
+            namespace,
+            Arc::clone(&self.connection),
+            auth.map(Box::from),
+        );
         self.sockets.push(socket.clone());
         if middlewares.is_empty() {
             self.welcome(&socket, cx)
@@ -103,8 +126,12 @@ impl Client {
 
     fn refuse(&self, namespace: &str, refusal: &Refusal) {
         let json = refusal.to_json();
-        let packet = Outgoing::ConnectError { namespace, json: &json };
-        self.connection.send_with(packet.frame_bytes(), |out| packet.put_frames(out));
+        let packet = Outgoing::ConnectError {
+            namespace,
+            json: &json,
+        };
+        self.connection
+            .send_with(packet.frame_bytes(), |out| packet.put_frames(out));
     }
 
     fn handle_event(
@@ -114,7 +141,10 @@ impl Client {
         arguments: &Arguments,
         cx: &mut Context<'_>,
     ) -> Result<(), CloseReason> {
-        let socket = self.find(namespace).ok_or(CloseReason::ForcedServerClose)?.clone();
+        let socket = self
+            .find(namespace)
+            .ok_or(CloseReason::ForcedServerClose)?
+            .clone();
         if !socket.is_connected() {
             // An event before the middlewares have let the client in.
             return Err(CloseReason::ForcedServerClose);
@@ -122,7 +152,11 @@ impl Client {
         let handlers = socket.handlers(&arguments.event_name());
         let ack = Ack::new(socket.clone(), id);
         for handler in handlers {
-            let event = Event { socket: &socket, arguments, ack: &ack };
+            let event = Event {
+                socket: &socket,
+                arguments,
+                ack: &ack,
+            };
             let started = catch_unwind(AssertUnwindSafe(|| handler(&event)));
             match started {
                 Ok(Some(running)) => self.run(running, cx)?,
@@ -157,20 +191,28 @@ async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
     let arguments = Arguments::default();
     let ack = Ack::new(socket.clone(), None);
     for middleware in middlewares {
-        let deciding = middleware(&Event { socket: &socket, arguments: &arguments, ack: &ack });
+        let deciding = middleware(&Event {
+            socket: &socket,
+            arguments: &arguments,
+            ack: &ack,
+        });
         let decision = match deciding {
             Ok(deciding) => deciding.await,
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = decision {
             let json = refusal.to_json();
-            socket.send(&Outgoing::ConnectError { namespace: socket.namespace_name(), json: &json });
+            socket.send(&Outgoing::ConnectError {
+                namespace: socket.namespace_name(),
+                json: &json,
+            });
             socket.end(CloseReason::ServerNamespaceDisconnect, Notice::None);
             return;
         }
     }
     if socket.begin() {
-        let handlers: FuturesUnordered<Running> = start_connect_handlers(&socket).into_iter().collect();
+        let handlers: FuturesUnordered<Running> =
+            start_connect_handlers(&socket).into_iter().collect();
         futures_util::StreamExt::collect::<()>(handlers).await;
     }
 }
@@ -178,8 +220,17 @@ async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
 fn start_connect_handlers(socket: &Socket) -> SmallVec<[Running; 1]> {
     let arguments = Arguments::default();
     let ack = Ack::new(socket.clone(), None);
-    let event = Event { socket, arguments: &arguments, ack: &ack };
-    socket.namespace().connect_handlers().iter().filter_map(|handler| handler(&event)).collect()
+    let event = Event {
+        socket,
+        arguments: &arguments,
+        ack: &ack,
+    };
+    socket
+        .namespace()
+        .connect_handlers()
+        .iter()
+        .filter_map(|handler| handler(&event))
+        .collect()
 }
 
 /// An id that cannot be guessed; none when the system has no randomness to give.
@@ -216,7 +267,9 @@ impl synapse_engine::Client for Client {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) {
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = &mut self.running else {
+            return;
+        };
         loop {
             match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut **running).poll_next(cx))) {
                 Ok(Poll::Ready(Some(()))) => (),
@@ -232,7 +285,9 @@ impl synapse_engine::Client for Client {
     }
 
     fn is_busy(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.len() >= self.server.limits.running_handlers_max)
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.len() >= self.server.limits.running_handlers_max)
     }
 
     fn disconnecting(&mut self) {
@@ -247,7 +302,9 @@ impl synapse_engine::Client for Client {
         }
         if let Some(running) = self.running.take() {
             // Handlers that still wait for something end in a task of their own.
-            self.connection.runtime().spawn(futures_util::StreamExt::collect::<()>(*running));
+            self.connection
+                .runtime()
+                .spawn(futures_util::StreamExt::collect::<()>(*running));
         }
     }
 }

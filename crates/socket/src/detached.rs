@@ -12,7 +12,9 @@ pub(crate) fn run_detached(runtime: &Handle, start: impl FnOnce() -> Running) {
     let _context = runtime.enter();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut running = start();
-        let poll = running.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let poll = running
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
         (poll, running)
     }));
     match outcome {

@@ -69,6 +69,11 @@ impl FromEvent for Arguments {
 
 impl<T: DeserializeOwned> FromEvent for Auth<T> {
     fn from_event(event: &Event<'_>) -> Result<Self, ExtractError> {
-        event.socket.handshake().auth().map(Self).map_err(ExtractError::Auth)
+        event
+            .socket
+            .handshake()
+            .auth()
+            .map(Self)
+            .map_err(ExtractError::Auth)
     }
 }

@@ -63,9 +63,14 @@ impl<'a> Handshake<'a> {
 
     /// The handshake as the object that Node servers know.
     pub(crate) fn to_json(self) -> Value {
-        let headers: Map<String, Value> =
-            self.headers().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
-        let query: Map<String, Value> = self.query().map(|(name, value)| (name, Value::from(value))).collect();
+        let headers: Map<String, Value> = self
+            .headers()
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+            .collect();
+        let query: Map<String, Value> = self
+            .query()
+            .map(|(name, value)| (name, Value::from(value)))
+            .collect();
         let auth: Value = self.auth().unwrap_or(Value::Null);
         json!({
             "headers": headers,

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use synapse_adapter::{Broadcast, LocalNamespace, OnAck, OnReply, SocketSnapshot, Target, Transport};
+use synapse_adapter::{
+    Broadcast, LocalNamespace, OnAck, OnReply, SocketSnapshot, Target, Transport,
+};
 use synapse_protocol::socket::Arguments;
 
 use crate::namespace::NamespaceInner;
@@ -46,7 +48,14 @@ impl LocalNamespace for Local {
     }
 
     fn sockets(&self, target: &Target) -> Vec<SocketSnapshot> {
-        self.with(Vec::new(), |namespace| namespace.rooms().members(target).iter().map(snapshot).collect())
+        self.with(Vec::new(), |namespace| {
+            namespace
+                .rooms()
+                .members(target)
+                .iter()
+                .map(snapshot)
+                .collect()
+        })
     }
 
     fn rooms(&self) -> Vec<String> {
@@ -54,13 +63,17 @@ impl LocalNamespace for Local {
     }
 
     fn server_side_emit(&self, arguments: Arguments, on_reply: Option<OnReply>) {
-        self.with((), |namespace| namespace.handle_server_event(arguments, on_reply));
+        self.with((), |namespace| {
+            namespace.handle_server_event(arguments, on_reply)
+        });
     }
 }
 
 fn snapshot(socket: &Socket) -> SocketSnapshot {
     let id = socket.id().to_string();
-    let rooms = std::iter::once(id.clone()).chain(socket.rooms().iter().map(|room| room.to_string())).collect();
+    let rooms = std::iter::once(id.clone())
+        .chain(socket.rooms().iter().map(|room| room.to_string()))
+        .collect();
     SocketSnapshot {
         id,
         handshake: socket.handshake().to_json().to_string(),

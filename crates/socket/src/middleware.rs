@@ -19,7 +19,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), data: None }
+        Self {
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// Adds what the client finds as the error's `data`. A value that does not fit into JSON is left out.
@@ -41,7 +44,8 @@ impl Refusal {
 pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 /// A middleware with its parameters forgotten.
-pub(crate) type BoxedMiddleware = Arc<dyn Fn(&Event<'_>) -> Result<Deciding, Refusal> + Send + Sync>;
+pub(crate) type BoxedMiddleware =
+    Arc<dyn Fn(&Event<'_>) -> Result<Deciding, Refusal> + Send + Sync>;
 
 /// An async function of up to four parameters that are each [`FromEvent`], which lets a client in or not.
 pub trait Middleware<Parameters>: Send + Sync + 'static {

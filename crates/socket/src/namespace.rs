@@ -8,7 +8,9 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 use serde::Serialize;
 use smallvec::SmallVec;
-use synapse_adapter::{Adapter, Broadcast, ClusterMessage, OnAck, OnReply, Rooms, Target, Transport};
+use synapse_adapter::{
+    Adapter, Broadcast, ClusterMessage, OnAck, OnReply, Rooms, Target, Transport,
+};
 use synapse_engine::Batch;
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
@@ -16,13 +18,13 @@ use tokio::runtime::Handle;
 
 use crate::ack::Waiting;
 use crate::broadcast::Broadcaster;
+use crate::detached::run_detached;
 use crate::handler::{BoxedHandler, Handler};
 use crate::middleware::{BoxedMiddleware, Middleware};
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
 use crate::server_event::{BoxedServerHandler, ServerEvent};
 use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler, frames};
-use crate::detached::run_detached;
 
 /// How long the acks of a broadcast are kept when the asking server did not say.
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -63,7 +65,11 @@ impl Namespace {
 
     /// Registers a middleware: clients join only if all of them agree, one after the other in the order of their registration.
     pub fn use_middleware<P>(&self, middleware: impl Middleware<P>) {
-        self.0.handlers.write().middlewares.push(middleware.into_boxed().0);
+        self.0
+            .handlers
+            .write()
+            .middlewares
+            .push(middleware.into_boxed().0);
     }
 
     /// Registers a handler that runs for each client that has joined. It takes the [`Socket`] and whatever else it needs of the handshake.
@@ -73,7 +79,13 @@ impl Namespace {
 
     /// Registers a handler of an event, for all sockets of the namespace. It costs nothing per client.
     pub fn on<P>(&self, event: &str, handler: impl Handler<P>) {
-        self.0.handlers.write().events.entry(event.into()).or_default().push(handler.into_boxed().0);
+        self.0
+            .handlers
+            .write()
+            .events
+            .entry(event.into())
+            .or_default()
+            .push(handler.into_boxed().0);
     }
 
     /// Registers a handler that runs for each socket that is about to be disconnected: it still is in its rooms until the handler first
@@ -83,7 +95,11 @@ impl Namespace {
         F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        self.0.handlers.write().disconnecting.push(boxed_disconnect_handler(handler));
+        self.0
+            .handlers
+            .write()
+            .disconnecting
+            .push(boxed_disconnect_handler(handler));
     }
 
     /// Registers a handler that runs for each socket that has been disconnected.
@@ -92,7 +108,11 @@ impl Namespace {
         F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        self.0.handlers.write().disconnected.push(boxed_disconnect_handler(handler));
+        self.0
+            .handlers
+            .write()
+            .disconnected
+            .push(boxed_disconnect_handler(handler));
     }
 
     /// Registers a handler of an event that other servers send to their peers, which are never clients.
@@ -102,12 +122,25 @@ impl Namespace {
         R: Future<Output = ()> + Send + 'static,
     {
         let handler: BoxedServerHandler = Arc::new(move |event| Box::pin(handler(event)));
-        self.0.handlers.write().server_events.entry(event.into()).or_default().push(handler);
+        self.0
+            .handlers
+            .write()
+            .server_events
+            .entry(event.into())
+            .or_default()
+            .push(handler);
     }
 
     /// Sends an event to the other servers themselves, never to clients and never to this server.
-    pub fn server_side_emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
-        self.0.publish(&ClusterMessage::ServerSideEmit(Arguments::event(event, &data)?));
+    pub fn server_side_emit<T: Serialize>(
+        &self,
+        event: &str,
+        data: T,
+    ) -> Result<(), SerializeError> {
+        self.0
+            .publish(&ClusterMessage::ServerSideEmit(Arguments::event(
+                event, &data,
+            )?));
         Ok(())
     }
 
@@ -226,7 +259,11 @@ impl NamespaceInner {
 
     /// Delivers an event to the target's sockets here: encoded once, shared by all of them.
     pub(crate) fn deliver(&self, broadcast: &Broadcast) {
-        let packet = Outgoing::Event { namespace: &self.name, id: None, arguments: &broadcast.arguments };
+        let packet = Outgoing::Event {
+            namespace: &self.name,
+            id: None,
+            arguments: &broadcast.arguments,
+        };
         let frames = frames(&packet);
         let mut batch = Batch::default();
         self.rooms.select(&broadcast.target, |socket| {
@@ -238,10 +275,18 @@ impl NamespaceInner {
     pub(crate) fn deliver_with_ack(&self, broadcast: &Broadcast, on_ack: OnAck) -> usize {
         let id = self.next_ack_id();
         let on_ack = Arc::new(on_ack);
-        let packet = Outgoing::Event { namespace: &self.name, id: Some(id), arguments: &broadcast.arguments };
+        let packet = Outgoing::Event {
+            namespace: &self.name,
+            id: Some(id),
+            arguments: &broadcast.arguments,
+        };
         let frames = frames(&packet);
         let mut sockets = self.rooms.members(&broadcast.target);
-        sockets.retain(|socket| socket.wait_for_ack(id, Waiting::Broadcast(Arc::clone(&on_ack))).is_ok());
+        sockets.retain(|socket| {
+            socket
+                .wait_for_ack(id, Waiting::Broadcast(Arc::clone(&on_ack)))
+                .is_ok()
+        });
         let mut batch = Batch::default();
         for socket in &sockets {
             socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
@@ -263,7 +308,13 @@ impl NamespaceInner {
     /// Hands an event of another server to the handlers that wait for it. When there are none the sender is answered at once, so that it
     /// does not wait in vain.
     pub(crate) fn handle_server_event(&self, arguments: Arguments, reply: Option<OnReply>) {
-        let handlers = self.handlers.read().server_events.get(&*arguments.event_name()).cloned().unwrap_or_default();
+        let handlers = self
+            .handlers
+            .read()
+            .server_events
+            .get(&*arguments.event_name())
+            .cloned()
+            .unwrap_or_default();
         if handlers.is_empty() {
             tracing::debug!(event = %arguments.event_name(), "no handler for a server-side event");
             if let Some(reply) = reply {

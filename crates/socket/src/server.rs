@@ -108,7 +108,9 @@ impl ServerBuilder {
             runtime: Handle::current(),
         }));
         application.0.namespace("/");
-        Server { engine: Engine::new(self.config, Arc::new(application)) }
+        Server {
+            engine: Engine::new(self.config, Arc::new(application)),
+        }
     }
 }
 
@@ -156,9 +158,15 @@ impl Server {
     /// Closes the server: further clients are refused, what was sent before goes out, every client is told, then the cluster is left.
     /// Sockets end with the reason `server shutting down`.
     pub async fn close(&self) {
-        let left = self.engine.close(CloseReason::ServerShuttingDown, CLOSE_WAIT).await;
+        let left = self
+            .engine
+            .close(CloseReason::ServerShuttingDown, CLOSE_WAIT)
+            .await;
         if left > 0 {
-            tracing::warn!(clients = left, "clients were still connected when the server closed");
+            tracing::warn!(
+                clients = left,
+                "clients were still connected when the server closed"
+            );
         }
         let namespaces: Vec<_> = self.inner().namespaces.read().values().cloned().collect();
         for namespace in namespaces {
@@ -191,13 +199,21 @@ impl ServerInner {
     }
 
     fn namespace(&self, name: &str) -> Arc<NamespaceInner> {
-        let name = if name.starts_with('/') { name.to_owned() } else { format!("/{name}") };
+        let name = if name.starts_with('/') {
+            name.to_owned()
+        } else {
+            format!("/{name}")
+        };
         if let Some(namespace) = self.find_namespace(&name) {
             return namespace;
         }
         let mut namespaces = self.namespaces.write();
         let namespace = namespaces.entry_ref(name.as_str()).or_insert_with(|| {
-            let namespace = Arc::new(NamespaceInner::new(&name, self.limits, self.runtime.clone()));
+            let namespace = Arc::new(NamespaceInner::new(
+                &name,
+                self.limits,
+                self.runtime.clone(),
+            ));
             let local = Arc::new(Local(Arc::downgrade(&namespace)));
             namespace.attach(self.adapter.attach(&name, local));
             namespace
@@ -219,7 +235,10 @@ impl synapse_engine::Application for Application {
     type Client = Client;
 
     fn allow(&self, request: &RequestHead) -> Result<(), String> {
-        self.0.allow_request.as_ref().map_or(Ok(()), |decide| decide(request))
+        self.0
+            .allow_request
+            .as_ref()
+            .map_or(Ok(()), |decide| decide(request))
     }
 
     fn open(&self, connection: &Arc<Connection>) -> Client {

@@ -22,7 +22,10 @@ pub(crate) type BoxedServerHandler =
 
 impl ServerEvent {
     pub(crate) fn new(arguments: Arguments, reply: Option<OnReply>) -> Self {
-        Self { arguments, reply: Arc::new(Mutex::new(reply)) }
+        Self {
+            arguments,
+            reply: Arc::new(Mutex::new(reply)),
+        }
     }
 
     /// The event as it came: its name, then its arguments.

@@ -119,13 +119,25 @@ impl Socket {
 
     /// Sends an event that is encoded already, its name first.
     pub fn emit_arguments(&self, arguments: &Arguments) {
-        self.send(&Outgoing::Event { namespace: self.namespace_name(), id: None, arguments });
+        self.send(&Outgoing::Event {
+            namespace: self.namespace_name(),
+            id: None,
+            arguments,
+        });
     }
 
     /// Sends an event only if it can go out at once: it is dropped while anything else waits to be sent. Returns whether it was taken.
-    pub fn emit_volatile<T: Serialize>(&self, event: &str, data: T) -> Result<bool, SerializeError> {
+    pub fn emit_volatile<T: Serialize>(
+        &self,
+        event: &str,
+        data: T,
+    ) -> Result<bool, SerializeError> {
         let arguments = Arguments::event(event, &data)?;
-        let packet = Outgoing::Event { namespace: self.namespace_name(), id: None, arguments: &arguments };
+        let packet = Outgoing::Event {
+            namespace: self.namespace_name(),
+            id: None,
+            arguments: &arguments,
+        };
         Ok(self.0.connection.send_volatile(&frames(&packet)))
     }
 
@@ -142,9 +154,15 @@ impl Socket {
         let (sender, answer) = oneshot::channel();
         self.wait_for_ack(id, Waiting::Caller(sender))?;
         let _forget = ForgetAck { socket: self, id };
-        self.send(&Outgoing::Event { namespace: self.namespace_name(), id: Some(id), arguments: &arguments });
+        self.send(&Outgoing::Event {
+            namespace: self.namespace_name(),
+            id: Some(id),
+            arguments: &arguments,
+        });
         let answer = match timeout {
-            Some(timeout) => tokio::time::timeout(timeout, answer).await.map_err(|_| AckError::TimedOut)?,
+            Some(timeout) => tokio::time::timeout(timeout, answer)
+                .await
+                .map_err(|_| AckError::TimedOut)?,
             None => answer.await,
         };
         Ok(answer.map_err(|_| AckError::Disconnected)?.get_ack()?)
@@ -156,7 +174,10 @@ impl Socket {
         if self.0.stage.load(Ordering::Acquire) == DISCONNECTED {
             return Err(AckError::Disconnected);
         }
-        extra.get_or_insert_default().acks.insert(id, waiting, limit)
+        extra
+            .get_or_insert_default()
+            .acks
+            .insert(id, waiting, limit)
     }
 
     pub(crate) fn take_ack(&self, id: u64) -> Option<Waiting> {
@@ -167,7 +188,13 @@ impl Socket {
     /// [`Namespace::on`](crate::Namespace::on).
     pub fn on<P>(&self, event: &str, handler: impl Handler<P>) {
         let handler = handler.into_boxed().0;
-        self.with_extra(|extra| extra.handlers.entry(event.into()).or_default().push(handler));
+        self.with_extra(|extra| {
+            extra
+                .handlers
+                .entry(event.into())
+                .or_default()
+                .push(handler)
+        });
     }
 
     /// Registers a handler that runs when the socket is about to be disconnected: it still is in its rooms until the handler first waits.
@@ -216,7 +243,11 @@ impl Socket {
 
     /// What is kept with the socket.
     pub fn data(&self) -> Map<String, Value> {
-        self.0.extra.lock().as_ref().map_or_else(Map::new, |extra| extra.data.clone())
+        self.0
+            .extra
+            .lock()
+            .as_ref()
+            .map_or_else(Map::new, |extra| extra.data.clone())
     }
 
     /// Joins rooms. The first that cannot be joined ends it.
@@ -262,7 +293,9 @@ impl Socket {
     /// Puts the client out of all its namespaces and closes its connection.
     pub fn disconnect_client(&self) {
         self.disconnect();
-        self.0.connection.disconnect(CloseReason::ServerNamespaceDisconnect);
+        self.0
+            .connection
+            .disconnect(CloseReason::ServerNamespaceDisconnect);
     }
 
     pub(crate) fn namespace(&self) -> &Arc<NamespaceInner> {
@@ -275,7 +308,9 @@ impl Socket {
     }
 
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
-        self.0.connection.send_with(packet.frame_bytes(), |out| packet.put_frames(out));
+        self.0
+            .connection
+            .send_with(packet.frame_bytes(), |out| packet.put_frames(out));
     }
 
     /// Sends what a broadcast has for it. A client that middlewares have not let in yet may be in rooms already, but gets nothing of them.
@@ -292,13 +327,21 @@ impl Socket {
 
     /// The client is let in. Returns false if it has gone meanwhile.
     pub(crate) fn begin(&self) -> bool {
-        if self.0.stage.compare_exchange(CONNECTING, CONNECTED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if self
+            .0
+            .stage
+            .compare_exchange(CONNECTING, CONNECTED, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             return false;
         }
         self.0.connection.confirm();
         let sid = format!(r#"{{"sid":"{}"}}"#, self.0.id.text().as_str());
         // The session's task writes when it is done with this event, so no client can act on the packet before the socket is in its room.
-        self.send(&Outgoing::Connect { namespace: self.namespace_name(), json: &sid });
+        self.send(&Outgoing::Connect {
+            namespace: self.namespace_name(),
+            json: &sid,
+        });
         self.0.namespace.rooms().insert(self.clone())
     }
 
@@ -309,15 +352,29 @@ impl Socket {
             return;
         }
         if notice == Notice::Packet {
-            self.send(&Outgoing::Disconnect { namespace: self.namespace_name() });
+            self.send(&Outgoing::Disconnect {
+                namespace: self.namespace_name(),
+            });
         }
         let extra = self.0.extra.lock().take().unwrap_or_default();
         let namespace = &self.0.namespace;
         if stage == CONNECTED {
-            let run = |handler: &BoxedDisconnectHandler| run_detached(self.0.connection.runtime(), || handler(self.clone(), reason));
-            extra.disconnecting.iter().chain(&namespace.disconnecting_handlers()).for_each(run);
+            let run = |handler: &BoxedDisconnectHandler| {
+                run_detached(self.0.connection.runtime(), || {
+                    handler(self.clone(), reason)
+                })
+            };
+            extra
+                .disconnecting
+                .iter()
+                .chain(&namespace.disconnecting_handlers())
+                .for_each(run);
             namespace.rooms().remove(self);
-            extra.disconnected.iter().chain(&namespace.disconnect_handlers()).for_each(run);
+            extra
+                .disconnected
+                .iter()
+                .chain(&namespace.disconnect_handlers())
+                .for_each(run);
         } else {
             namespace.rooms().remove(self);
         }

@@ -1,7 +1,9 @@
 //! Dates as JavaScript writes them.
 
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// What JavaScript's `String(new Date(millis))` gives in UTC: `Mon Nov 23 2026 17:23:08 GMT+0000 (Coordinated Universal Time)`.
 pub(crate) fn js_date(millis: u64) -> String {
@@ -27,7 +29,20 @@ fn civil(mut days: u64) -> (u64, usize, u64) {
         days -= length;
         year += 1;
     }
-    let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = [
+        31,
+        if is_leap(year) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let mut month = 0;
     while days >= lengths[month] {
         days -= lengths[month];
@@ -47,11 +62,26 @@ mod tests {
     #[test]
     fn dates_are_written_as_javascript_writes_them() {
         for (millis, expected) in [
-            (0, "Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)"),
-            (951_782_400_000, "Tue Feb 29 2000 00:00:00 GMT+0000 (Coordinated Universal Time)"),
-            (1_795_454_588_390, "Mon Nov 23 2026 17:23:08 GMT+0000 (Coordinated Universal Time)"),
-            (4_107_542_399_999, "Sun Feb 28 2100 23:59:59 GMT+0000 (Coordinated Universal Time)"),
-            (4_107_542_400_000, "Mon Mar 01 2100 00:00:00 GMT+0000 (Coordinated Universal Time)"),
+            (
+                0,
+                "Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)",
+            ),
+            (
+                951_782_400_000,
+                "Tue Feb 29 2000 00:00:00 GMT+0000 (Coordinated Universal Time)",
+            ),
+            (
+                1_795_454_588_390,
+                "Mon Nov 23 2026 17:23:08 GMT+0000 (Coordinated Universal Time)",
+            ),
+            (
+                4_107_542_399_999,
+                "Sun Feb 28 2100 23:59:59 GMT+0000 (Coordinated Universal Time)",
+            ),
+            (
+                4_107_542_400_000,
+                "Mon Mar 01 2100 00:00:00 GMT+0000 (Coordinated Universal Time)",
+            ),
         ] {
             assert_eq!(js_date(millis), expected);
         }

@@ -91,7 +91,10 @@ pub(crate) fn register(io: &Server, name: &str) {
 
     let told = namespace.clone();
     namespace.on_server_side("tell", move |event| {
-        told.local().emit_arguments(Arguments::with_name("told", &event.arguments().without_name()));
+        told.local().emit_arguments(Arguments::with_name(
+            "told",
+            &event.arguments().without_name(),
+        ));
         async {}
     });
     namespace.on_server_side("add", |event| async move {

@@ -23,9 +23,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .redis
         .map(|redis| RedisAdapter::start(redis, RedisOptions::default()));
 
-    let mut builder = Server::builder().config(settings.engine).allow_request(|request| {
-        request.header("x-refuse").map_or(Ok(()), |message| Err(message.to_owned()))
-    });
+    let mut builder = Server::builder()
+        .config(settings.engine)
+        .allow_request(|request| {
+            request
+                .header("x-refuse")
+                .map_or(Ok(()), |message| Err(message.to_owned()))
+        });
     if let Some(redis) = &redis {
         builder = builder.adapter(redis.clone());
     }

@@ -16,7 +16,10 @@ struct Counting;
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-#[expect(unsafe_code, reason = "an allocator is unsafe by its trait; this one hands every call to the system's and counts")]
+#[expect(
+    unsafe_code,
+    reason = "an allocator is unsafe by its trait; this one hands every call to the system's and counts"
+)]
 // SAFETY: every method passes its arguments unchanged to `System`, whose contract is the same.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -51,7 +54,9 @@ struct Client {
 impl Client {
     fn connect(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         stream
             .write_all(
                 b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -75,7 +80,11 @@ impl Client {
         let mut filled = 0;
         while !buffer[..filled].ends_with(end) {
             let read = self.stream.read(&mut buffer[filled..]).unwrap();
-            assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&buffer[..filled]));
+            assert!(
+                read > 0,
+                "closed after {:?}",
+                String::from_utf8_lossy(&buffer[..filled])
+            );
             filled += read;
         }
     }
@@ -99,16 +108,29 @@ fn settled(count: &AtomicUsize) -> usize {
 }
 
 fn start() -> (tokio::runtime::Runtime, SocketAddr, Server) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let _context = runtime.enter();
     let io = Server::builder().build();
-    io.of("/").on("echo", |ack: Ack, arguments: Arguments| async move { ack.send_arguments(&arguments.without_name()) });
-    io.of("/").on("all", |socket: Socket, arguments: Arguments| async move {
-        socket.broadcast().emit_arguments(arguments);
-    });
+    io.of("/")
+        .on("echo", |ack: Ack, arguments: Arguments| async move {
+            ack.send_arguments(&arguments.without_name())
+        });
+    io.of("/")
+        .on("all", |socket: Socket, arguments: Arguments| async move {
+            socket.broadcast().emit_arguments(arguments);
+        });
     let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(serve(listener, io.service(), Limits::default(), std::future::pending()));
+    runtime.spawn(serve(
+        listener,
+        io.service(),
+        Limits::default(),
+        std::future::pending(),
+    ));
     (runtime, address, io)
 }
 
@@ -133,7 +155,12 @@ fn connections_echoes_and_broadcasts_stay_within_their_budgets() {
     assert_eq!(io.of("/").socket_count(), CONNECTIONS + 100);
 
     let mut echo = Vec::new();
-    put_masked_frame(&mut echo, Opcode::Text, b"427[\"echo\",\"0123456789\"]", [1, 2, 3, 4]);
+    put_masked_frame(
+        &mut echo,
+        Opcode::Text,
+        b"427[\"echo\",\"0123456789\"]",
+        [1, 2, 3, 4],
+    );
     let client = &mut clients[0];
     let allocations_before = ALLOCATIONS.load(Ordering::Relaxed);
     for _ in 0..ECHOES {
@@ -143,10 +170,17 @@ fn connections_echoes_and_broadcasts_stay_within_their_budgets() {
     let per_echo = (ALLOCATIONS.load(Ordering::Relaxed) - allocations_before) / ECHOES;
 
     let mut all = Vec::new();
-    put_masked_frame(&mut all, Opcode::Text, b"42[\"all\",\"0123456789\"]", [1, 2, 3, 4]);
+    put_masked_frame(
+        &mut all,
+        Opcode::Text,
+        b"42[\"all\",\"0123456789\"]",
+        [1, 2, 3, 4],
+    );
     let broadcast = |clients: &mut Vec<Client>| {
         clients[0].stream.write_all(&all).unwrap();
-        clients[1..].iter_mut().for_each(|client| client.read_until(b"42[\"all\",\"0123456789\"]"));
+        clients[1..]
+            .iter_mut()
+            .for_each(|client| client.read_until(b"42[\"all\",\"0123456789\"]"));
     };
     // The first one fills the pools.
     broadcast(&mut clients);
@@ -155,11 +189,26 @@ fn connections_echoes_and_broadcasts_stay_within_their_budgets() {
         broadcast(&mut clients);
     }
     let deliveries = 10 * (clients.len() - 1);
-    let per_delivery = (ALLOCATIONS.load(Ordering::Relaxed) - allocations_before) as f64 / deliveries as f64;
+    let per_delivery =
+        (ALLOCATIONS.load(Ordering::Relaxed) - allocations_before) as f64 / deliveries as f64;
 
-    println!("{bytes} B and {per_connect} allocations per connection, {per_echo} per echo, {per_delivery:.3} per delivery");
-    assert!(bytes <= IDLE_BYTES_MAX, "an idle connection keeps {bytes} B on the heap");
-    assert!(per_connect <= ALLOCATIONS_PER_CONNECT_MAX, "a connect allocates {per_connect} times");
-    assert!(per_echo <= ALLOCATIONS_PER_ECHO_MAX, "an echo allocates {per_echo} times");
-    assert!(per_delivery <= ALLOCATIONS_PER_DELIVERY_MAX, "a delivery allocates {per_delivery:.3} times");
+    println!(
+        "{bytes} B and {per_connect} allocations per connection, {per_echo} per echo, {per_delivery:.3} per delivery"
+    );
+    assert!(
+        bytes <= IDLE_BYTES_MAX,
+        "an idle connection keeps {bytes} B on the heap"
+    );
+    assert!(
+        per_connect <= ALLOCATIONS_PER_CONNECT_MAX,
+        "a connect allocates {per_connect} times"
+    );
+    assert!(
+        per_echo <= ALLOCATIONS_PER_ECHO_MAX,
+        "an echo allocates {per_echo} times"
+    );
+    assert!(
+        per_delivery <= ALLOCATIONS_PER_DELIVERY_MAX,
+        "a delivery allocates {per_delivery:.3} times"
+    );
 }

@@ -41,7 +41,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn over(mut websocket: WebSocket<S>) -> Self {
         let open = websocket.next_text().await;
         assert!(open.starts_with(r#"0{"sid":""#), "{open}");
-        Self { websocket, id: String::new() }
+        Self {
+            websocket,
+            id: String::new(),
+        }
     }
 
     /// The id of the socket in the main namespace.
@@ -79,7 +82,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn next_binary(&mut self) -> Vec<u8> {
         match self.websocket.next().await {
             Frame::Binary(data) => data,
-            other @ (Frame::Text(_) | Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::End) => {
+            other @ (Frame::Text(_)
+            | Frame::Ping(_)
+            | Frame::Pong(_)
+            | Frame::Close(_)
+            | Frame::End) => {
                 panic!("expected an attachment, got {other:?}")
             }
         }
@@ -107,6 +114,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
 /// The id in the packet that lets a client into a namespace.
 pub(crate) fn joined(packet: &str) -> &str {
-    let sid = packet.strip_prefix("40").and_then(|rest| rest.split_once(r#"{"sid":""#));
-    sid.and_then(|(_, rest)| rest.strip_suffix(r#""}"#)).unwrap_or_else(|| panic!("expected a connect packet, got {packet}"))
+    let sid = packet
+        .strip_prefix("40")
+        .and_then(|rest| rest.split_once(r#"{"sid":""#));
+    sid.and_then(|(_, rest)| rest.strip_suffix(r#""}"#))
+        .unwrap_or_else(|| panic!("expected a connect packet, got {packet}"))
 }

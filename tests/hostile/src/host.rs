@@ -38,15 +38,25 @@ impl Host {
     /// Serves a server. Its main namespace answers `echo` with an event of the same name and arguments, and `join` joins a room.
     pub fn serve(io: Server) -> Self {
         let main = io.of("/");
-        main.on("echo", |socket: Socket, event: Arguments| async move { socket.emit_arguments(&event) });
-        main.on("join", |socket: Socket, Data(room): Data<String>| async move {
-            // A refused room is a test's own affair.
-            let _ = socket.join(room);
+        main.on("echo", |socket: Socket, event: Arguments| async move {
+            socket.emit_arguments(&event)
         });
+        main.on(
+            "join",
+            |socket: Socket, Data(room): Data<String>| async move {
+                // A refused room is a test's own affair.
+                let _ = socket.join(room);
+            },
+        );
         let listener = listen(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let limits = io.config().limits;
-        tokio::spawn(serve(listener, io.service(), limits, std::future::pending()));
+        tokio::spawn(serve(
+            listener,
+            io.service(),
+            limits,
+            std::future::pending(),
+        ));
         Self { io, address }
     }
 
@@ -58,7 +68,10 @@ impl Host {
     /// Waits until this many sessions are open, with as many sockets in the main namespace.
     pub async fn settled(&self, sessions: usize) {
         let state = || (self.io.stats().sessions, self.socket_count());
-        eventually(&format!("{sessions} sessions to be left"), || state() == (sessions, sessions)).await;
+        eventually(&format!("{sessions} sessions to be left"), || {
+            state() == (sessions, sessions)
+        })
+        .await;
     }
 
     /// A client that looks on while others attack.

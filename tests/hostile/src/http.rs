@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 
 use crate::wait::within;
 
+/// Between two bytes that make a peer which has gone away say so.
+const PESTER_INTERVAL: Duration = Duration::from_millis(300);
 /// Between two bytes of a client that is slow on purpose.
 const DRIP_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -33,16 +35,23 @@ pub struct Response {
 impl Response {
     /// The first value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find_map(|(header, value)| (header == name).then_some(value.as_str()))
+        self.headers
+            .iter()
+            .find_map(|(header, value)| (header == name).then_some(value.as_str()))
     }
 }
 
 impl Http {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a connection", TcpStream::connect(address)).await.expect("the server listens");
+        let stream = within("a connection", TcpStream::connect(address))
+            .await
+            .expect("the server listens");
         stream.set_nodelay(true).expect("a TCP stream");
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     /// Sends bytes. A server that has closed already is no failure: its answer is what counts.
@@ -51,7 +60,13 @@ impl Http {
     }
 
     /// Sends a request of any method, with `Host` and, for a body, its length.
-    pub async fn send_request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
+    pub async fn send_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -66,14 +81,22 @@ impl Http {
     }
 
     /// Sends a request and waits for the answer.
-    pub async fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub async fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
         self.send_request(method, target, headers, body).await;
         self.response().await
     }
 
     /// The next response.
     pub async fn response(&mut self) -> Response {
-        self.try_response().await.expect("the server answers before it closes")
+        self.try_response()
+            .await
+            .expect("the server answers before it closes")
     }
 
     /// The next response, or none when the server closed without one.
@@ -89,13 +112,22 @@ impl Http {
         let head: Vec<u8> = self.buffer.drain(..head_end).collect();
         let head = String::from_utf8(head).expect("headers are ASCII");
         let mut lines = head.trim_end().lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .and_then(|status| status.parse().ok());
         let headers: Vec<_> = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let mut response = Response { status: status.expect("a status line"), headers, body: String::new() };
-        let length = response.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        let mut response = Response {
+            status: status.expect("a status line"),
+            headers,
+            body: String::new(),
+        };
+        let length = response
+            .header("content-length")
+            .map_or(0, |length| length.parse().expect("a length"));
         while self.buffer.len() < length {
             assert_ne!(self.read().await, 0, "the server closed inside of a body");
         }
@@ -122,6 +154,16 @@ impl Http {
         None
     }
 
+    /// Goes on sending without reading, slowly, until the server has ended the connection.
+    pub async fn pester(&mut self) {
+        within("the server to end the connection", async {
+            while self.stream.write_all(b"\n").await.is_ok() {
+                tokio::time::sleep(PESTER_INTERVAL).await;
+            }
+        })
+        .await;
+    }
+
     /// The stream, with what was read from it already.
     pub fn into_stream(self) -> (TcpStream, Vec<u8>) {
         (self.stream, self.buffer)
@@ -133,16 +175,26 @@ impl Http {
     }
 
     async fn read(&mut self) -> usize {
-        within("the server to answer", read(&mut self.stream, &mut self.buffer)).await
+        within(
+            "the server to answer",
+            read(&mut self.stream, &mut self.buffer),
+        )
+        .await
     }
 }
 
 /// Reads what there is; a reset counts as the end.
-pub(crate) async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin), buffer: &mut Vec<u8>) -> usize {
+pub(crate) async fn read(
+    stream: &mut (impl tokio::io::AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> usize {
     match stream.read_buf(buffer).await {
         Ok(read) => read,
         Err(error) => {
-            let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+            let is_reset = matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            );
             assert!(is_reset, "failed to read: {error}");
             0
         }
@@ -152,5 +204,7 @@ pub(crate) async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin), buffe
 /// Makes the kernel send a reset instead of an orderly end once the stream is dropped.
 pub(crate) fn reset(stream: &TcpStream) {
     let none = Some(std::time::Duration::ZERO);
-    socket2::SockRef::from(stream).set_linger(none).expect("a TCP stream");
+    socket2::SockRef::from(stream)
+        .set_linger(none)
+        .expect("a TCP stream");
 }

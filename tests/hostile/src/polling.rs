@@ -19,11 +19,20 @@ impl Polling {
     /// Opens a session.
     pub async fn open(address: SocketAddr) -> Self {
         let mut get = Http::connect(address).await;
-        let response = get.request("GET", "/socket.io/?EIO=4&transport=polling", &[], b"").await;
+        let response = get
+            .request("GET", "/socket.io/?EIO=4&transport=polling", &[], b"")
+            .await;
         assert_eq!(response.status, 200, "{}", response.body);
-        let open: Value = serde_json::from_str(response.body.strip_prefix('0').expect("an open packet")).expect("JSON");
+        let open: Value =
+            serde_json::from_str(response.body.strip_prefix('0').expect("an open packet"))
+                .expect("JSON");
         let sid = open["sid"].as_str().expect("a sid").to_owned();
-        Self { address, sid, get, post: Http::connect(address).await }
+        Self {
+            address,
+            sid,
+            get,
+            post: Http::connect(address).await,
+        }
     }
 
     /// Opens a session and joins the main namespace. Returns the socket's id as well.
@@ -48,7 +57,14 @@ impl Polling {
     /// Sends a payload.
     pub async fn post(&mut self, payload: &str) -> Response {
         let target = self.target();
-        self.post.request("POST", &target, &[("Content-Type", "text/plain;charset=UTF-8")], payload.as_bytes()).await
+        self.post
+            .request(
+                "POST",
+                &target,
+                &[("Content-Type", "text/plain;charset=UTF-8")],
+                payload.as_bytes(),
+            )
+            .await
     }
 
     /// Begins a poll.
@@ -94,7 +110,8 @@ impl Polling {
     pub async fn closed(&mut self) -> Response {
         loop {
             let response = self.poll().await;
-            let is_over = response.status != 200 || response.body.split('\u{1e}').any(|packet| packet == "1");
+            let is_over =
+                response.status != 200 || response.body.split('\u{1e}').any(|packet| packet == "1");
             if is_over {
                 return response;
             }

@@ -10,7 +10,10 @@ use crate::http::{Http, read, reset};
 use crate::wait::within;
 
 /// What the server may send in one message.
-const LIMITS: Limits = Limits { message_bytes_max: 64 * 1024 * 1024, fragments_max: 1 };
+const LIMITS: Limits = Limits {
+    message_bytes_max: 64 * 1024 * 1024,
+    fragments_max: 1,
+};
 const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 
 /// The client's end of a WebSocket.
@@ -68,7 +71,10 @@ impl WebSocket {
     pub async fn upgraded(mut http: Http) -> Self {
         let response = http.response().await;
         assert_eq!(response.status, 101, "{}", response.body);
-        assert_eq!(response.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(
+            response.header("sec-websocket-accept"),
+            Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        );
         let (stream, buffer) = http.into_stream();
         Self::over(stream, buffer)
     }
@@ -82,7 +88,11 @@ impl WebSocket {
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A WebSocket over a stream that has been upgraded, with what was read from it already.
     pub fn over(stream: S, buffer: Vec<u8>) -> Self {
-        Self { stream, buffer, decoder: Decoder::new(Role::Client) }
+        Self {
+            stream,
+            buffer,
+            decoder: Decoder::new(Role::Client),
+        }
     }
 
     /// Sends bytes as they are. A server that has closed already is no failure: its answer is what counts.
@@ -92,7 +102,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Sends the same bytes again and again, reading nothing, until the server has closed.
     pub async fn flood(&mut self, bytes: &[u8]) {
-        within("the server to close", async { while self.stream.write_all(bytes).await.is_ok() {} }).await;
+        within("the server to close", async {
+            while self.stream.write_all(bytes).await.is_ok() {}
+        })
+        .await;
     }
 
     /// Sends the same bytes up to `times` times, reading nothing, for as long as the server takes them.
@@ -100,7 +113,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         const AT_ONCE: usize = 1_000;
         let many = bytes.repeat(AT_ONCE.min(times));
         for _ in 0..times.div_ceil(AT_ONCE) {
-            if within("the server to read", self.stream.write_all(&many)).await.is_err() {
+            if within("the server to read", self.stream.write_all(&many))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -138,7 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub async fn next_text(&mut self) -> String {
         match self.next().await {
             Frame::Text(text) => text,
-            other @ (Frame::Binary(_) | Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::End) => {
+            other @ (Frame::Binary(_)
+            | Frame::Ping(_)
+            | Frame::Pong(_)
+            | Frame::Close(_)
+            | Frame::End) => {
                 panic!("expected a text, got {other:?}")
             }
         }

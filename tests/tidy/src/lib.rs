@@ -6,15 +6,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// The workspace's own crates that a crate builds on (not those of its tests).
 fn dependencies(manifest: &str) -> Vec<String> {
-    let section = manifest.split("\n[dependencies]").nth(1).unwrap_or_default();
+    let section = manifest
+        .split("\n[dependencies]")
+        .nth(1)
+        .unwrap_or_default();
     let section = section.split("\n[").next().unwrap_or_default();
-    let names = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
-    names.filter(|name| name.starts_with("synapse")).map(str::to_owned).collect()
+    let names = section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next());
+    names
+        .filter(|name| name.starts_with("synapse"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -24,14 +35,30 @@ fn arrows_between_crates_point_one_way() {
         ("protocol", &[][..]),
         ("engine", &["synapse-protocol"]),
         ("adapter", &["synapse-protocol"]),
-        ("socket", &["synapse-protocol", "synapse-engine", "synapse-adapter"]),
+        (
+            "socket",
+            &["synapse-protocol", "synapse-engine", "synapse-adapter"],
+        ),
         ("redis", &["synapse-protocol", "synapse-adapter"]),
-        ("synapse", &["synapse-protocol", "synapse-engine", "synapse-adapter", "synapse-socket", "synapse-redis"]),
+        (
+            "synapse",
+            &[
+                "synapse-protocol",
+                "synapse-engine",
+                "synapse-adapter",
+                "synapse-socket",
+                "synapse-redis",
+            ],
+        ),
         ("server", &["synapse"]),
     ] {
-        let manifest = fs::read_to_string(root().join("crates").join(krate).join("Cargo.toml")).unwrap();
+        let manifest =
+            fs::read_to_string(root().join("crates").join(krate).join("Cargo.toml")).unwrap();
         for dependency in dependencies(&manifest) {
-            assert!(allowed.contains(&dependency.as_str()), "crates/{krate} must not build on {dependency}");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "crates/{krate} must not build on {dependency}"
+            );
         }
     }
 }
@@ -40,7 +67,11 @@ fn arrows_between_crates_point_one_way() {
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() {
             if !["target", ".git", "node_modules", "artifacts"].contains(&name.as_str()) {
                 files(&path, found);
@@ -56,14 +87,26 @@ fn texts() -> Vec<(String, String)> {
     let root = root();
     let mut found = Vec::new();
     files(&root, &mut found);
-    let relative = |path: &Path| path.strip_prefix(&root).unwrap_or(path).to_string_lossy().into_owned();
-    let texts = found.iter().filter_map(|path| Some((relative(path), fs::read_to_string(path).ok()?)));
-    texts.filter(|(path, _)| path != "tests/tidy/src/lib.rs").collect()
+    let relative = |path: &Path| {
+        path.strip_prefix(&root)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .into_owned()
+    };
+    let texts = found
+        .iter()
+        .filter_map(|path| Some((relative(path), fs::read_to_string(path).ok()?)));
+    texts
+        .filter(|(path, _)| path != "tests/tidy/src/lib.rs")
+        .collect()
 }
 
 #[test]
 fn protocol_knows_no_clock_no_tasks_and_no_sockets() {
-    for (path, text) in texts().iter().filter(|(path, _)| path.starts_with("crates/protocol/src")) {
+    for (path, text) in texts()
+        .iter()
+        .filter(|(path, _)| path.starts_with("crates/protocol/src"))
+    {
         for (word, instead) in [
             ("tokio", "take bytes in, give values out"),
             ("Instant::now", "take the time as an argument"),
@@ -78,9 +121,22 @@ fn protocol_knows_no_clock_no_tasks_and_no_sockets() {
 
 #[test]
 fn nothing_is_left_for_later_in_a_comment() {
-    for (path, text) in texts().iter().filter(|(path, _)| path.ends_with(".rs") || path.ends_with(".mjs")) {
-        for word in ["FIXME", "TODO", "XXX", "todo!(", "unimplemented!(", "#[ignore"] {
-            assert!(!text.contains(word), "{path} has {word}: do it, or put it into ROADMAP.md");
+    for (path, text) in texts()
+        .iter()
+        .filter(|(path, _)| path.ends_with(".rs") || path.ends_with(".mjs"))
+    {
+        for word in [
+            "FIXME",
+            "TODO",
+            "XXX",
+            "todo!(",
+            "unimplemented!(",
+            "#[ignore",
+        ] {
+            assert!(
+                !text.contains(word),
+                "{path} has {word}: do it, or put it into ROADMAP.md"
+            );
         }
     }
 }
@@ -88,8 +144,18 @@ fn nothing_is_left_for_later_in_a_comment() {
 #[test]
 fn the_repository_speaks_of_itself_alone() {
     for (path, text) in &texts() {
-        for word in ["/work/", "/root/", "/home/", "../shared", "registry.npmjs.org", "index.crates.io"] {
-            assert!(!text.contains(word), "{path} names {word}, which is of one machine");
+        for word in [
+            "/work/",
+            "/root/",
+            "/home/",
+            "../shared",
+            "registry.npmjs.org",
+            "index.crates.io",
+        ] {
+            assert!(
+                !text.contains(word),
+                "{path} names {word}, which is of one machine"
+            );
         }
     }
 }
@@ -99,7 +165,10 @@ fn files_stay_small_enough_for_one_noun() {
     const LINES_MAX: usize = 600;
     for (path, text) in texts().iter().filter(|(path, _)| path.ends_with(".rs")) {
         let lines = text.lines().count();
-        assert!(lines <= LINES_MAX, "{path} has {lines} lines: look for a second noun inside");
+        assert!(
+            lines <= LINES_MAX,
+            "{path} has {lines} lines: look for a second noun inside"
+        );
     }
 }
 
@@ -107,7 +176,13 @@ fn files_stay_small_enough_for_one_noun() {
 fn every_library_forbids_or_denies_unsafe_code() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"deny\""));
-    for (path, text) in texts().iter().filter(|(path, _)| path.starts_with("crates/") && path.ends_with(".rs")) {
-        assert!(!text.contains("allow(unsafe_code)"), "{path}: use expect with the argument for it");
+    for (path, text) in texts()
+        .iter()
+        .filter(|(path, _)| path.starts_with("crates/") && path.ends_with(".rs"))
+    {
+        assert!(
+            !text.contains("allow(unsafe_code)"),
+            "{path}: use expect with the argument for it"
+        );
     }
 }

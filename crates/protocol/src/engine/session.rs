@@ -139,7 +139,11 @@ impl Session {
     }
 
     fn open(state: State, timing: &Timing, now: Timestamp) -> Self {
-        Self { state, heartbeat: Heartbeat::Quiet { since: now }, confirm_by: Some(now.after(timing.connect_timeout)) }
+        Self {
+            state,
+            heartbeat: Heartbeat::Quiet { since: now },
+            confirm_by: Some(now.after(timing.connect_timeout)),
+        }
     }
 
     /// Where the session is.
@@ -158,7 +162,11 @@ impl Session {
     }
 
     /// Takes note of a packet of the transport in use.
-    pub fn handle_packet(&mut self, packet: PacketType, now: Timestamp) -> Result<Received, SessionError> {
+    pub fn handle_packet(
+        &mut self,
+        packet: PacketType,
+        now: Timestamp,
+    ) -> Result<Received, SessionError> {
         if self.is_closed() {
             return Ok(Received::Nothing);
         }
@@ -185,10 +193,14 @@ impl Session {
     pub fn start_probe(&mut self, timing: &Timing, now: Timestamp) -> Result<(), SessionError> {
         match self.state {
             State::Polling => {
-                self.state = State::Probing { give_up_at: now.after(timing.upgrade_timeout) };
+                self.state = State::Probing {
+                    give_up_at: now.after(timing.upgrade_timeout),
+                };
                 Ok(())
             }
-            state @ (State::Probing { .. } | State::WebSocket | State::Closed(_)) => Err(SessionError::CannotUpgrade(state)),
+            state @ (State::Probing { .. } | State::WebSocket | State::Closed(_)) => {
+                Err(SessionError::CannotUpgrade(state))
+            }
         }
     }
 
@@ -199,7 +211,9 @@ impl Session {
                 self.state = State::WebSocket;
                 Ok(())
             }
-            state @ (State::Polling | State::WebSocket | State::Closed(_)) => Err(SessionError::CannotUpgrade(state)),
+            state @ (State::Polling | State::WebSocket | State::Closed(_)) => {
+                Err(SessionError::CannotUpgrade(state))
+            }
         }
     }
 
@@ -258,7 +272,10 @@ impl Session {
             State::Polling | State::WebSocket => None,
             State::Closed(_) => return None,
         };
-        [Some(heartbeat), probe, self.confirm_by].into_iter().flatten().min()
+        [Some(heartbeat), probe, self.confirm_by]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -282,7 +299,14 @@ mod tests {
         fn confirmed(timing: Timing) -> Self {
             let mut session = Session::open_websocket(&timing, Timestamp::from_millis(1));
             session.confirm();
-            Self { session, timing, now: 1, ponging: true, pings: Vec::new(), probes_given_up: 0 }
+            Self {
+                session,
+                timing,
+                now: 1,
+                ponging: true,
+                pings: Vec::new(),
+                probes_given_up: 0,
+            }
         }
 
         fn seconds(ping_interval: u64, ping_timeout: u64) -> Self {
@@ -331,7 +355,10 @@ mod tests {
         let mut simulation = Simulation::seconds(25, 20);
         simulation.advance(24 * 3600 * SECOND);
         assert_eq!(simulation.closed(), None);
-        assert_eq!(simulation.pings.len(), 24 * 3600 / 25 - 1 + usize::from(simulation.pings[0] == 25 * SECOND));
+        assert_eq!(
+            simulation.pings.len(),
+            24 * 3600 / 25 - 1 + usize::from(simulation.pings[0] == 25 * SECOND)
+        );
     }
 
     #[test]
@@ -351,9 +378,19 @@ mod tests {
         assert_eq!(simulation.pings.len(), 4);
         simulation.ponging = false;
         simulation.advance(10 * SECOND);
-        assert_eq!(simulation.pings.len(), 5, "one ping stays out until it is answered");
-        let next = simulation.session.poll_timeout(&simulation.timing).expect("open");
-        assert!(next <= simulation.at(), "asked again early, because a pong may come");
+        assert_eq!(
+            simulation.pings.len(),
+            5,
+            "one ping stays out until it is answered"
+        );
+        let next = simulation
+            .session
+            .poll_timeout(&simulation.timing)
+            .expect("open");
+        assert!(
+            next <= simulation.at(),
+            "asked again early, because a pong may come"
+        );
     }
 
     #[test]
@@ -361,7 +398,12 @@ mod tests {
         let mut simulation = Simulation::seconds(25, 20);
         for _ in 0..24 {
             simulation.advance(SECOND);
-            assert_eq!(simulation.session.handle_packet(PacketType::Pong, simulation.at()), Ok(Received::Nothing));
+            assert_eq!(
+                simulation
+                    .session
+                    .handle_packet(PacketType::Pong, simulation.at()),
+                Ok(Received::Nothing)
+            );
         }
         simulation.advance(2 * SECOND);
         assert_eq!(simulation.pings.len(), 1);
@@ -369,11 +411,23 @@ mod tests {
 
     #[test]
     fn an_unconfirmed_session_ends_at_the_connect_timeout() {
-        let timing = Timing { connect_timeout: Duration::from_secs(1), ..Timing::default() };
+        let timing = Timing {
+            connect_timeout: Duration::from_secs(1),
+            ..Timing::default()
+        };
         let mut session = Session::open_polling(&timing, Timestamp::from_millis(1));
-        assert_eq!(session.poll_timeout(&timing), Some(Timestamp::from_millis(1001)));
-        assert_eq!(session.handle_timeout(&timing, Timestamp::from_millis(1000)), Due::Nothing);
-        assert_eq!(session.handle_timeout(&timing, Timestamp::from_millis(1001)), Due::Close(CloseReason::ForcedServerClose));
+        assert_eq!(
+            session.poll_timeout(&timing),
+            Some(Timestamp::from_millis(1001))
+        );
+        assert_eq!(
+            session.handle_timeout(&timing, Timestamp::from_millis(1000)),
+            Due::Nothing
+        );
+        assert_eq!(
+            session.handle_timeout(&timing, Timestamp::from_millis(1001)),
+            Due::Close(CloseReason::ForcedServerClose)
+        );
         assert_eq!(session.poll_timeout(&timing), None);
     }
 
@@ -381,10 +435,23 @@ mod tests {
     fn a_probe_that_never_completes_is_given_up_and_the_session_lives() {
         let mut simulation = Simulation::seconds(25, 20);
         simulation.session.state = State::Polling;
-        assert_eq!(simulation.session.start_probe(&simulation.timing, simulation.at()), Ok(()));
+        assert_eq!(
+            simulation
+                .session
+                .start_probe(&simulation.timing, simulation.at()),
+            Ok(())
+        );
         simulation.advance(11 * SECOND);
-        assert_eq!((simulation.probes_given_up, simulation.session.state()), (1, State::Polling));
-        assert_eq!(simulation.session.start_probe(&simulation.timing, simulation.at()), Ok(()));
+        assert_eq!(
+            (simulation.probes_given_up, simulation.session.state()),
+            (1, State::Polling)
+        );
+        assert_eq!(
+            simulation
+                .session
+                .start_probe(&simulation.timing, simulation.at()),
+            Ok(())
+        );
         assert_eq!(simulation.session.complete_upgrade(), Ok(()));
         simulation.advance(20 * SECOND);
         assert_eq!(simulation.session.state(), State::WebSocket);
@@ -407,9 +474,17 @@ mod tests {
                 session.state = state;
                 session
             };
-            assert_eq!(in_state().start_probe(&timing, now).is_ok(), probe, "{state:?}");
+            assert_eq!(
+                in_state().start_probe(&timing, now).is_ok(),
+                probe,
+                "{state:?}"
+            );
             assert_eq!(in_state().complete_upgrade().is_ok(), upgrade, "{state:?}");
-            assert_eq!(in_state().close(CloseReason::ParseError), state != closed, "{state:?}");
+            assert_eq!(
+                in_state().close(CloseReason::ParseError),
+                state != closed,
+                "{state:?}"
+            );
         }
     }
 
@@ -431,7 +506,10 @@ mod tests {
         }
         let mut closed = Session::open_polling(&timing, now);
         closed.close(CloseReason::ForcedClose);
-        assert_eq!(closed.handle_packet(PacketType::Message, now), Ok(Received::Nothing));
+        assert_eq!(
+            closed.handle_packet(PacketType::Message, now),
+            Ok(Received::Nothing)
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use synapse_adapter::{AdapterFactory as _, Broadcast, ClusterMessage, Flags, Tar
 use synapse_redis::{RedisAdapter, RedisOptions, RedisState};
 use tokio::time::Instant;
 
-use crate::support::{Peer, Recorder, Redis, capture, json, ready, wait_for, wait_for_state};
+use crate::support::{
+    Peer, Recorder, Redis, capture, json, quick, ready, wait_for, wait_for_state,
+};
 
 fn event(number: usize) -> ClusterMessage {
     ClusterMessage::Broadcast(Broadcast {
@@ -14,17 +16,6 @@ fn event(number: usize) -> ClusterMessage {
         flags: Flags::default(),
         arguments: json(&format!("[\"e\",{number}]")),
     })
-}
-
-/// Soon enough for a test.
-fn quick() -> RedisOptions {
-    RedisOptions {
-        probe_interval: Duration::from_millis(200),
-        probe_timeout: Duration::from_millis(400),
-        connect_timeout: Duration::from_millis(500),
-        reconnect_max: Duration::from_millis(200),
-        ..RedisOptions::default()
-    }
 }
 
 #[tokio::test]
@@ -174,4 +165,23 @@ async fn connections_that_redis_ends_are_built_anew() {
         assert_eq!(local.take(1).await.len(), 1);
         assert_eq!(peer.subscribers("socket.io-request#/#").await, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_takes_long_is_no_outage() {
+    let redis = Redis::start().await;
+    let options = quick();
+    let adapter = RedisAdapter::start(redis.settings(), options.clone());
+    let local = Recorder::new(&[]);
+    adapter.attach("/", local.clone());
+    ready(&adapter).await;
+    *local.delivery_time.lock() = options.probe_timeout + Duration::from_millis(100);
+    let mut peer = Peer::connect(&redis).await;
+    for _ in 0..6 {
+        // Comes while the one before is still being delivered, and a probe behind both.
+        peer.publish("socket.io#/#", capture("emit")).await;
+        assert_eq!(local.take(1).await.len(), 1);
+    }
+    let status = wait_for_state(&adapter, RedisState::Connected).await;
+    assert_eq!((status.reconnects, status.received), (0, 6));
 }

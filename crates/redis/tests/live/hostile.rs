@@ -3,7 +3,7 @@
 use synapse_adapter::AdapterFactory as _;
 use synapse_redis::{RedisAdapter, RedisOptions, RedisState};
 
-use crate::support::{Peer, Recorder, Redis, capture, ready, wait_for};
+use crate::support::{Peer, Recorder, Redis, capture, quick, ready, wait_for};
 
 #[tokio::test]
 async fn hostile_redis_publisher_is_dropped_and_counted_on_every_channel() {
@@ -76,4 +76,23 @@ async fn hostile_redis_publisher_is_dropped_and_counted_on_every_channel() {
         (status.state, status.reconnects, status.received),
         (RedisState::Connected, 0, 1)
     );
+}
+
+#[tokio::test]
+async fn a_message_over_the_limits_of_redis_itself_costs_a_reconnect_and_no_memory() {
+    let redis = Redis::start().await;
+    let adapter = RedisAdapter::start(redis.settings(), quick());
+    let local = Recorder::new(&[]);
+    adapter.attach("/", local.clone());
+    ready(&adapter).await;
+    let mut peer = Peer::connect(&redis).await;
+    // Redis cuts off a subscriber for whom more than 32 MB wait.
+    peer.publish("socket.io#/#", vec![0x91; 40 << 20]).await;
+    wait_for(&adapter, "the reconnect", |status| {
+        status.reconnects == 1 && status.state == RedisState::Connected
+    })
+    .await;
+    peer.publish("socket.io#/#", capture("emit")).await;
+    assert_eq!(local.take(1).await.len(), 1);
+    assert_eq!(peer.subscribers("socket.io-request#/#").await, 1);
 }

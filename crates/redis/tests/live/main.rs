@@ -13,6 +13,7 @@ mod faults;
 mod hostile;
 mod lifecycle;
 mod logins;
+mod recovery;
 
 mod contract {
     use synapse_adapter::contract::TwoNodes;

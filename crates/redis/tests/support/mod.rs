@@ -1,7 +1,7 @@
 //! A real Redis, a peer that speaks to it as a Node server would, and a namespace that writes down what happens to it.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -185,6 +185,10 @@ impl Redis {
         );
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     pub(crate) fn url(&self, credentials: &str) -> String {
         format!("redis://{credentials}127.0.0.1:{}", self.port)
     }
@@ -202,6 +206,17 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Soon enough for a test.
+pub(crate) fn quick() -> RedisOptions {
+    RedisOptions {
+        probe_interval: Duration::from_millis(200),
+        probe_timeout: Duration::from_millis(400),
+        connect_timeout: Duration::from_millis(500),
+        reconnect_max: Duration::from_millis(200),
+        ..RedisOptions::default()
     }
 }
 
@@ -247,8 +262,13 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) async fn connect(redis: &Redis) -> Self {
         let client = redis::Client::open(redis.url("")).unwrap();
+        // A frozen Redis answers later, and that is for the test to see.
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
         Self {
-            commands: client.get_multiplexed_async_connection().await.unwrap(),
+            commands: client
+                .get_multiplexed_async_connection_with_config(&patient)
+                .await
+                .unwrap(),
             messages: client.get_async_pubsub().await.unwrap(),
         }
     }
@@ -299,6 +319,19 @@ impl Peer {
         count
     }
 
+    /// The ids of the connections of a kind whose line in the list has `part`.
+    pub(crate) async fn connections(&mut self, kind: &str, part: &str) -> Vec<String> {
+        let redis::Value::BulkString(list) = self.run(&["CLIENT", "LIST", "TYPE", kind]).await
+        else {
+            panic!("a list of clients")
+        };
+        let list = String::from_utf8(list).unwrap();
+        let lines = list.lines().filter(|line| line.contains(part));
+        lines
+            .map(|line| line.split(['=', ' ']).nth(1).unwrap().to_owned())
+            .collect()
+    }
+
     pub(crate) async fn run(&mut self, command: &[&str]) -> redis::Value {
         redis::cmd(command[0])
             .arg(&command[1..])
@@ -315,6 +348,8 @@ pub(crate) struct Recorder {
     pub(crate) sockets: Mutex<Vec<SocketSnapshot>>,
     /// What the clients answer to a broadcast that wants acks.
     pub(crate) acks: Mutex<Vec<Arguments>>,
+    /// How long the delivery of a broadcast takes.
+    pub(crate) delivery_time: Mutex<Duration>,
     lines: watch::Sender<Vec<String>>,
 }
 
@@ -359,6 +394,10 @@ impl LocalNamespace for Recorder {
             to(&broadcast.target),
             broadcast.arguments.json()
         ));
+        let delivery_time = *self.delivery_time.lock();
+        if !delivery_time.is_zero() {
+            std::thread::sleep(delivery_time);
+        }
     }
 
     fn broadcast_with_ack(&self, broadcast: &Broadcast, on_ack: OnAck) -> usize {

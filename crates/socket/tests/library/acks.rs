@@ -17,7 +17,10 @@ async fn joined() -> (Host, Client, Socket) {
 
 fn socket_of(host: &Host, client: &Client) -> Socket {
     let id: SocketId = client.id().parse().expect("an id");
-    host.io.of("/").socket(id).expect("a socket that is connected")
+    host.io
+        .of("/")
+        .socket(id)
+        .expect("a socket that is connected")
 }
 
 /// The id in a packet such as `4217["ask",1]`.
@@ -33,24 +36,34 @@ async fn an_event_is_answered_with_any_number_of_arguments() {
     main.on("one", |ack: Ack| async move { ack.send("x") });
     main.on("two", |ack: Ack| async move { ack.send((1, vec![2, 3])) });
     main.on("none", |ack: Ack| async move { ack.send(()) });
-    main.on("binary", |ack: Ack| async move { ack.send(Binary(vec![1, 2].into())) });
+    main.on("binary", |ack: Ack| async move {
+        ack.send(Binary(vec![1, 2].into()))
+    });
     let mut client = Client::join(host.address).await;
-    for (event, answer) in [("one", r#"430["x"]"#), ("two", "430[1,[2,3]]"), ("none", "430[]")] {
+    for (event, answer) in [
+        ("one", r#"430["x"]"#),
+        ("two", "430[1,[2,3]]"),
+        ("none", "430[]"),
+    ] {
         client.send(&format!(r#"420["{event}"]"#)).await;
         client.expect(answer).await;
     }
     client.send(r#"429007199254740991["binary"]"#).await;
-    client.expect(r#"461-9007199254740991[{"_placeholder":true,"num":0}]"#).await;
+    client
+        .expect(r#"461-9007199254740991[{"_placeholder":true,"num":0}]"#)
+        .await;
     assert_eq!(client.next_binary().await, [1, 2]);
 }
 
 #[tokio::test]
 async fn an_answer_that_nobody_wants_is_not_sent() {
     let host = Host::start();
-    host.io.of("/").on("ask", |socket: Socket, ack: Ack| async move {
-        socket.emit("wanted", ack.is_wanted()).unwrap();
-        ack.send("answer");
-    });
+    host.io
+        .of("/")
+        .on("ask", |socket: Socket, ack: Ack| async move {
+            socket.emit("wanted", ack.is_wanted()).unwrap();
+            ack.send("answer");
+        });
     let mut client = Client::join(host.address).await;
     client.send(r#"42["ask"]"#).await;
     client.expect(r#"42["wanted",false]"#).await;
@@ -63,12 +76,14 @@ async fn an_answer_that_nobody_wants_is_not_sent() {
 #[tokio::test]
 async fn an_answer_may_come_later_and_from_elsewhere() {
     let host = Host::start();
-    host.io.of("/").on("ask", |Data(n): Data<u64>, ack: Ack| async move {
-        drop(tokio::spawn(async move {
-            tokio::task::yield_now().await;
-            ack.send(n + 1);
-        }));
-    });
+    host.io
+        .of("/")
+        .on("ask", |Data(n): Data<u64>, ack: Ack| async move {
+            drop(tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                ack.send(n + 1);
+            }));
+        });
     let mut client = Client::join(host.address).await;
     client.send(r#"425["ask",41]"#).await;
     client.expect("435[42]").await;
@@ -82,11 +97,18 @@ async fn a_client_s_answer_comes_back_typed() {
         let packet = client.next().await;
         let id = ack_id(&packet).to_owned();
         assert_eq!(packet, format!(r#"42{id}["ask",1]"#));
-        client.send(&format!(r#"461-{id}["yes",{{"_placeholder":true,"num":0}}]"#)).await;
+        client
+            .send(&format!(
+                r#"461-{id}["yes",{{"_placeholder":true,"num":0}}]"#
+            ))
+            .await;
         client.websocket.binary(b"data").await;
     };
     let (answered, ()) = tokio::join!(within("the answer", ask), answer);
-    assert_eq!(answered.unwrap(), ("yes".to_owned(), Binary(b"data".to_vec().into())));
+    assert_eq!(
+        answered.unwrap(),
+        ("yes".to_owned(), Binary(b"data".to_vec().into()))
+    );
 }
 
 #[tokio::test]
@@ -95,7 +117,9 @@ async fn an_answer_of_the_wrong_type_is_an_error() {
     let ask = socket.emit_with_ack::<u8>("ask", (), None);
     let answer = async {
         let packet = client.next().await;
-        client.send(&format!(r#"43{}["text"]"#, ack_id(&packet))).await;
+        client
+            .send(&format!(r#"43{}["text"]"#, ack_id(&packet)))
+            .await;
     };
     let (answered, ()) = tokio::join!(within("the answer", ask), answer);
     assert!(matches!(answered, Err(AckError::Deserialize(_))));
@@ -132,8 +156,16 @@ async fn a_disconnect_ends_the_wait() {
 
 #[tokio::test]
 async fn unanswered_events_have_a_limit_that_timeouts_give_back() {
-    let limits = SocketLimits { pending_acks_max: 2, ..SocketLimits::default() };
-    let host = Host::serve(Server::builder().config(quick_config()).limits(limits).build());
+    let limits = SocketLimits {
+        pending_acks_max: 2,
+        ..SocketLimits::default()
+    };
+    let host = Host::serve(
+        Server::builder()
+            .config(quick_config())
+            .limits(limits)
+            .build(),
+    );
     let client = Client::join(host.address).await;
     let socket = socket_of(&host, &client);
     for _ in 0..3 {
@@ -161,13 +193,24 @@ async fn answers_reach_the_event_that_asked() {
     let answers = async {
         let packets = [first.next().await, first.next().await];
         for packet in packets.iter().rev() {
-            first.send(&format!(r#"43{}["first {}"]"#, ack_id(packet), &packet[packet.len() - 2..packet.len() - 1])).await;
+            first
+                .send(&format!(
+                    r#"43{}["first {}"]"#,
+                    ack_id(packet),
+                    &packet[packet.len() - 2..packet.len() - 1]
+                ))
+                .await;
         }
         let packet = second.next().await;
-        second.send(&format!(r#"43{}["second"]"#, ack_id(&packet))).await;
+        second
+            .send(&format!(r#"43{}["second"]"#, ack_id(&packet)))
+            .await;
     };
     let ((a, b, c), ()) = tokio::join!(asks, answers);
-    assert_eq!([a.unwrap(), b.unwrap(), c.unwrap()], ["first 0", "first 1", "second"]);
+    assert_eq!(
+        [a.unwrap(), b.unwrap(), c.unwrap()],
+        ["first 0", "first 1", "second"]
+    );
 }
 
 /// A socket's answer to an event of another socket is nobody's.
@@ -178,7 +221,9 @@ async fn an_answer_of_another_client_is_not_taken() {
     let mut log = Log::new();
     let writer = log.writer();
     let asking = tokio::spawn(async move {
-        let answer = socket.emit_with_ack::<String>("ask", (), Some(DEADLINE)).await;
+        let answer = socket
+            .emit_with_ack::<String>("ask", (), Some(DEADLINE))
+            .await;
         writer.line(answer.unwrap());
     });
     let packet = asked.next().await;

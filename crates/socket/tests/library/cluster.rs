@@ -8,7 +8,14 @@ use crate::log::Log;
 
 fn two() -> (Host, Host) {
     let bus = Bus::new();
-    let host = || Host::serve(Server::builder().config(quick_config()).adapter(bus.node()).build());
+    let host = || {
+        Host::serve(
+            Server::builder()
+                .config(quick_config())
+                .adapter(bus.node())
+                .build(),
+        )
+    };
     (host(), host())
 }
 
@@ -39,8 +46,15 @@ async fn events_reach_the_other_server_once() {
 async fn binary_crosses_servers() {
     let (one, two) = two();
     let mut there = Client::join(two.address).await;
-    one.io.emit("data", (Binary(vec![1; 3].into()), "x", Binary(vec![2; 3000].into()))).unwrap();
-    there.expect(r#"452-["data",{"_placeholder":true,"num":0},"x",{"_placeholder":true,"num":1}]"#).await;
+    one.io
+        .emit(
+            "data",
+            (Binary(vec![1; 3].into()), "x", Binary(vec![2; 3000].into())),
+        )
+        .unwrap();
+    there
+        .expect(r#"452-["data",{"_placeholder":true,"num":0},"x",{"_placeholder":true,"num":1}]"#)
+        .await;
     assert_eq!(there.next_binary().await, [1; 3]);
     assert_eq!(there.next_binary().await, [2; 3000]);
 }
@@ -120,7 +134,10 @@ async fn server_side_events_reach_the_other_servers_and_no_client() {
     }
     let mut client = Client::join(two.address).await;
     one.io.of("/").server_side_emit("sync", (1, "x")).unwrap();
-    one.io.of("/").server_side_emit("nobody listens", 1).unwrap();
+    one.io
+        .of("/")
+        .server_side_emit("nobody listens", 1)
+        .unwrap();
     two.io.of("/").server_side_emit("sync", (2, "y")).unwrap();
     log.expect(&["two 1 x", "one 2 y"]).await;
     client.echo("nothing else").await;

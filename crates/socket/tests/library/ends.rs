@@ -11,15 +11,23 @@ use crate::log::{Log, Writer};
 /// Writes how sockets of the main namespace end, and whether they are in their room at that moment.
 fn log_ends(io: &Server, writer: Writer) {
     let main = io.of("/");
-    main.on_connect(|socket: Socket| async move { socket.join("room").expect("a room below the limits") });
+    main.on_connect(|socket: Socket| async move {
+        socket.join("room").expect("a room below the limits")
+    });
     let before = writer.clone();
     main.on_disconnecting(move |socket, reason| {
-        before.line(format!("disconnecting {reason}, rooms {}", socket.rooms().len()));
+        before.line(format!(
+            "disconnecting {reason}, rooms {}",
+            socket.rooms().len()
+        ));
         async {}
     });
     main.on_disconnect(move |socket, reason| {
         assert!(!socket.is_connected());
-        writer.line(format!("disconnect {reason}, rooms {}", socket.rooms().len()));
+        writer.line(format!(
+            "disconnect {reason}, rooms {}",
+            socket.rooms().len()
+        ));
         async {}
     });
 }
@@ -38,11 +46,18 @@ fn short_heartbeat() -> EngineConfig {
 }
 
 async fn expect_end(log: &mut Log, reason: &str) {
-    log.expect(&[&format!("disconnecting {reason}, rooms 1"), &format!("disconnect {reason}, rooms 0")]).await;
+    log.expect(&[
+        &format!("disconnecting {reason}, rooms 1"),
+        &format!("disconnect {reason}, rooms 0"),
+    ])
+    .await;
 }
 
 fn socket_of(host: &Host, id: &str) -> Socket {
-    host.io.of("/").socket(id.parse().expect("an id")).expect("a socket that is connected")
+    host.io
+        .of("/")
+        .socket(id.parse().expect("an id"))
+        .expect("a socket that is connected")
 }
 
 #[tokio::test]
@@ -103,7 +118,13 @@ async fn a_client_that_closes() {
     drop(Client::join(host.address).await);
     expect_end(&mut log, "transport close").await;
     let mut client = Client::join(host.address).await;
-    client.websocket.send(synapse_hostile::masked(synapse_protocol::websocket::Opcode::Close, &1000_u16.to_be_bytes())).await;
+    client
+        .websocket
+        .send(synapse_hostile::masked(
+            synapse_protocol::websocket::Opcode::Close,
+            &1000_u16.to_be_bytes(),
+        ))
+        .await;
     assert_eq!(client.closed().await, Some(Some(1000)));
     expect_end(&mut log, "transport close").await;
     let mut client = Client::join(host.address).await;
@@ -203,17 +224,34 @@ async fn a_server_that_closes_says_everything_first() {
     client.expect(r#"42["really",1]"#).await;
     assert_eq!(client.closed().await, Some(None));
     let told = polling.poll_response().await.body;
-    let told = if told.ends_with("\u{1e}1") { told } else { told + "\u{1e}" + &polling.closed().await.body };
-    assert_eq!(told, format!("42[\"last\",\"{big}\"]\u{1e}42[\"really\",1]\u{1e}1"));
-    let mut lines = [log.next().await, log.next().await, log.next().await, log.next().await];
+    let told = if told.ends_with("\u{1e}1") {
+        told
+    } else {
+        told + "\u{1e}" + &polling.closed().await.body
+    };
+    assert_eq!(
+        told,
+        format!("42[\"last\",\"{big}\"]\u{1e}42[\"really\",1]\u{1e}1")
+    );
+    let mut lines = [
+        log.next().await,
+        log.next().await,
+        log.next().await,
+        log.next().await,
+    ];
     lines.sort();
     assert_eq!(&lines[0], "disconnect server shutting down, rooms 0");
     assert_eq!(&lines[3], "disconnecting server shutting down, rooms 1");
     host.settled(0).await;
     // And nobody comes in any more.
     let mut http = synapse_hostile::Http::connect(host.address).await;
-    let refused = http.request("GET", "/socket.io/?EIO=4&transport=polling", &[], b"").await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    let refused = http
+        .request("GET", "/socket.io/?EIO=4&transport=polling", &[], b"")
+        .await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (503, Some("5"))
+    );
 }
 
 #[tokio::test]

@@ -22,23 +22,35 @@ struct Login {
 #[tokio::test]
 async fn a_connect_handler_runs_after_the_client_is_in() {
     let host = Host::start();
-    host.io.of("/").on_connect(|socket: Socket, Auth(auth): Auth<Value>| async move {
-        assert!(socket.is_connected());
-        socket.emit("welcome", (socket.id().text().as_str(), auth)).unwrap();
-    });
+    host.io
+        .of("/")
+        .on_connect(|socket: Socket, Auth(auth): Auth<Value>| async move {
+            assert!(socket.is_connected());
+            socket
+                .emit("welcome", (socket.id().text().as_str(), auth))
+                .unwrap();
+        });
     let mut client = Client::open(host.address).await;
     client.send(r#"40{"token":"t"}"#).await;
     let connect = client.next().await;
-    let id = connect.strip_prefix(r#"40{"sid":""#).and_then(|rest| rest.strip_suffix(r#""}"#)).unwrap();
-    client.expect(&format!(r#"42["welcome","{id}",{{"token":"t"}}]"#)).await;
+    let id = connect
+        .strip_prefix(r#"40{"sid":""#)
+        .and_then(|rest| rest.strip_suffix(r#""}"#))
+        .unwrap();
+    client
+        .expect(&format!(r#"42["welcome","{id}",{{"token":"t"}}]"#))
+        .await;
     assert_eq!(id.len(), 20);
 }
 
 #[tokio::test]
 async fn a_tuple_takes_all_arguments_and_gives_all() {
-    let (_host, mut client) = host_with("sum", |socket: Socket, Data((a, b)): Data<(i64, i64)>| async move {
-        socket.emit("sum", (a, b, a + b)).unwrap();
-    })
+    let (_host, mut client) = host_with(
+        "sum",
+        |socket: Socket, Data((a, b)): Data<(i64, i64)>| async move {
+            socket.emit("sum", (a, b, a + b)).unwrap();
+        },
+    )
     .await;
     client.send(r#"42["sum",1,-3]"#).await;
     client.expect(r#"42["sum",1,-3,-2]"#).await;
@@ -46,9 +58,14 @@ async fn a_tuple_takes_all_arguments_and_gives_all() {
 
 #[tokio::test]
 async fn a_struct_takes_the_first_argument() {
-    let (_host, mut client) = host_with("login", |socket: Socket, Data(login): Data<Login>| async move {
-        socket.emit("hello", format!("{} {:?}", login.user, login.age)).unwrap();
-    })
+    let (_host, mut client) = host_with(
+        "login",
+        |socket: Socket, Data(login): Data<Login>| async move {
+            socket
+                .emit("hello", format!("{} {:?}", login.user, login.age))
+                .unwrap();
+        },
+    )
     .await;
     client.send(r#"42["login",{"user":"eve","other":1}]"#).await;
     client.expect(r#"42["hello","eve None"]"#).await;
@@ -63,7 +80,14 @@ async fn arguments_that_do_not_fit_drop_the_event_and_nothing_else() {
         async {}
     })
     .await;
-    for arguments in ["", ",null", ",1", r#",{"user":7}"#, r#",{"user":"x","age":300}"#, r#",[]"#] {
+    for arguments in [
+        "",
+        ",null",
+        ",1",
+        r#",{"user":7}"#,
+        r#",{"user":"x","age":300}"#,
+        r#",[]"#,
+    ] {
         client.send(&format!(r#"42["login"{arguments}]"#)).await;
     }
     client.send(r#"42["login",{"user":"last"}]"#).await;
@@ -73,16 +97,24 @@ async fn arguments_that_do_not_fit_drop_the_event_and_nothing_else() {
 
 #[tokio::test]
 async fn binary_goes_both_ways_at_any_depth() {
-    let (_host, mut client) =
-        host_with("upload", |socket: Socket, Data((name, files)): Data<(String, Vec<Binary>)>| async move {
+    let (_host, mut client) = host_with(
+        "upload",
+        |socket: Socket, Data((name, files)): Data<(String, Vec<Binary>)>| async move {
             let reversed: Vec<Binary> = files.into_iter().rev().collect();
             socket.emit("stored", (name, reversed)).unwrap();
-        })
+        },
+    )
+    .await;
+    client
+        .send(r#"452-["upload","n",[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]]"#)
         .await;
-    client.send(r#"452-["upload","n",[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]]"#).await;
     client.websocket.binary(b"first").await;
     client.websocket.binary(&[0, 255]).await;
-    client.expect(r#"452-["stored","n",[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]]"#).await;
+    client
+        .expect(
+            r#"452-["stored","n",[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]]"#,
+        )
+        .await;
     assert_eq!(client.next_binary().await, [0, 255]);
     assert_eq!(client.next_binary().await, b"first");
 }
@@ -91,7 +123,9 @@ async fn binary_goes_both_ways_at_any_depth() {
 async fn binary_travels_as_base64_in_polling() {
     let host = Host::start();
     let (mut polling, _) = Polling::join(host.address).await;
-    polling.post("451-[\"echo\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQID").await;
+    polling
+        .post("451-[\"echo\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQID")
+        .await;
     let expected = [r#"451-["echo",{"_placeholder":true,"num":0}]"#, "bAQID"];
     assert_eq!(polling.packets().await, expected);
 }
@@ -103,8 +137,12 @@ async fn raw_arguments_are_forwarded_unchanged() {
         socket.emit_arguments(&Arguments::with_name("back", &event.without_name()));
     })
     .await;
-    client.send(r#"42["any",1.0,"a\u0062",{"z":1,"a":2},12345678901234567890,null]"#).await;
-    client.expect(r#"42["back",1.0,"a\u0062",{"z":1,"a":2},12345678901234567890,null]"#).await;
+    client
+        .send(r#"42["any",1.0,"a\u0062",{"z":1,"a":2},12345678901234567890,null]"#)
+        .await;
+    client
+        .expect(r#"42["back",1.0,"a\u0062",{"z":1,"a":2},12345678901234567890,null]"#)
+        .await;
 }
 
 #[tokio::test]
@@ -148,7 +186,11 @@ async fn data_is_kept_with_the_socket() {
     let host = Host::start();
     host.io.of("/").on("count", |socket: Socket| async move {
         let count = socket.update_data(|data| {
-            let count = data.get("count").and_then(Value::as_u64).unwrap_or_default() + 1;
+            let count = data
+                .get("count")
+                .and_then(Value::as_u64)
+                .unwrap_or_default()
+                + 1;
             data.insert("count".to_owned(), count.into());
             count
         });
@@ -173,14 +215,22 @@ async fn the_handshake_tells_what_the_client_sent() {
         let query: Vec<_> = handshake.query().collect();
         assert_eq!(query[0], ("EIO".to_owned(), "4".to_owned()));
         assert_eq!(handshake.header("host"), Some("localhost"));
-        assert!(handshake.address().is_some_and(|address| address.ip().is_loopback()));
+        assert!(
+            handshake
+                .address()
+                .is_some_and(|address| address.ip().is_loopback())
+        );
         assert!(!handshake.is_cross_domain());
         let url = handshake.url().to_owned();
-        socket.emit("who", (url, socket.transport().as_str())).unwrap();
+        socket
+            .emit("who", (url, socket.transport().as_str()))
+            .unwrap();
     });
     let mut client = Client::join(host.address).await;
     client.send(r#"42["who"]"#).await;
-    client.expect(r#"42["who","/socket.io/?EIO=4&transport=websocket","websocket"]"#).await;
+    client
+        .expect(r#"42["who","/socket.io/?EIO=4&transport=websocket","websocket"]"#)
+        .await;
 }
 
 /// Volatile events go out only when nothing else waits: of two in one handler, the second finds the first.
@@ -225,7 +275,11 @@ async fn a_volatile_event_is_dropped_while_no_poll_waits() {
 async fn an_event_for_a_socket_that_has_gone_is_lost_quietly() {
     let host = Host::start();
     let client = Client::join(host.address).await;
-    let socket = host.io.of("/").socket(client.id().parse().unwrap()).unwrap();
+    let socket = host
+        .io
+        .of("/")
+        .socket(client.id().parse().unwrap())
+        .unwrap();
     drop(client);
     host.settled(0).await;
     assert!(!socket.is_connected());

@@ -20,7 +20,10 @@ impl Writer {
     pub(crate) fn line(&self, line: impl Into<String>) {
         // Handlers may still run when their test has ended.
         let sent = self.0.try_send(line.into());
-        assert!(sent.is_ok() || self.0.is_closed(), "a log that somebody reads");
+        assert!(
+            sent.is_ok() || self.0.is_closed(),
+            "a log that somebody reads"
+        );
     }
 }
 
@@ -35,7 +38,9 @@ impl Log {
     }
 
     pub(crate) async fn next(&mut self) -> String {
-        within("a line of the log", self.receiver.recv()).await.expect("the log holds a sender itself")
+        within("a line of the log", self.receiver.recv())
+            .await
+            .expect("the log holds a sender itself")
     }
 
     pub(crate) async fn expect(&mut self, lines: &[&str]) {

@@ -24,7 +24,13 @@ async fn middlewares_are_asked_in_order_until_one_refuses() {
         main.use_middleware(move |Auth(auth): Auth<Token>| {
             writer.line(name);
             let refused = auth.token == name;
-            async move { if refused { Err(Refusal::new("not you").with_data(json!({ "by": name }))) } else { Ok(()) } }
+            async move {
+                if refused {
+                    Err(Refusal::new("not you").with_data(json!({ "by": name })))
+                } else {
+                    Ok(())
+                }
+            }
         });
     }
     let writer = log.writer();
@@ -34,7 +40,9 @@ async fn middlewares_are_asked_in_order_until_one_refuses() {
     });
     let mut client = Client::open(host.address).await;
     client.send(r#"40{"token":"second"}"#).await;
-    client.expect(r#"44{"data":{"by":"second"},"message":"not you"}"#).await;
+    client
+        .expect(r#"44{"data":{"by":"second"},"message":"not you"}"#)
+        .await;
     log.expect(&["first", "second"]).await;
     assert_eq!(host.socket_count(), 0);
 
@@ -47,12 +55,17 @@ async fn middlewares_are_asked_in_order_until_one_refuses() {
 #[tokio::test]
 async fn an_auth_that_does_not_fit_refuses() {
     let host = Host::start();
-    host.io.of("/").use_middleware(|Auth(_): Auth<Token>| async { Ok(()) });
+    host.io
+        .of("/")
+        .use_middleware(|Auth(_): Auth<Token>| async { Ok(()) });
     let mut client = Client::open(host.address).await;
     for packet in ["40", r#"40{"token":1}"#, "40{}"] {
         client.send(packet).await;
         let refusal = client.next().await;
-        assert!(refusal.starts_with(r#"44{"message":"handshake auth does not fit"#), "{refusal}");
+        assert!(
+            refusal.starts_with(r#"44{"message":"handshake auth does not fit"#),
+            "{refusal}"
+        );
     }
     assert_eq!(host.socket_count(), 0);
 }
@@ -129,8 +142,18 @@ async fn a_client_that_is_gone_before_the_decision_leaves_no_trace() {
         drop(other);
         gate.host.settled(0).await;
         let lines = gate.log.rest();
-        assert!(lines.iter().filter(|line| *line == "connected").count() <= 1, "{lines:?}");
-        assert!(lines.iter().filter(|line| *line == "transport close").count() <= 1, "{lines:?}");
+        assert!(
+            lines.iter().filter(|line| *line == "connected").count() <= 1,
+            "{lines:?}"
+        );
+        assert!(
+            lines
+                .iter()
+                .filter(|line| *line == "transport close")
+                .count()
+                <= 1,
+            "{lines:?}"
+        );
     }
 }
 
@@ -186,7 +209,14 @@ async fn a_middleware_that_panics_costs_its_own_client_only() {
     let host = Host::start();
     let mut bystander = host.bystander().await;
     host.io.of("/").use_middleware(|socket: Socket| async move {
-        assert!(socket.handshake().auth::<Option<Token>>().unwrap().is_none(), "what a test wants to see fail");
+        assert!(
+            socket
+                .handshake()
+                .auth::<Option<Token>>()
+                .unwrap()
+                .is_none(),
+            "what a test wants to see fail"
+        );
         Ok(())
     });
     let mut client = Client::open(host.address).await;

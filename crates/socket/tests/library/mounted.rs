@@ -7,7 +7,9 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use synapse_hostile::{Client, Frame, Http, Polling, WebSocket, eventually, handshake_request, quick_config};
+use synapse_hostile::{
+    Client, Frame, Http, Polling, WebSocket, eventually, handshake_request, quick_config,
+};
 use synapse_socket::{Arguments, Server, Socket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpListener;
@@ -16,13 +18,18 @@ const MEGABYTE: usize = 1_000_000;
 
 fn server() -> Server {
     let io = Server::builder().config(quick_config()).build();
-    io.of("/").on("echo", |socket: Socket, event: Arguments| async move { socket.emit_arguments(&event) });
+    io.of("/")
+        .on("echo", |socket: Socket, event: Arguments| async move {
+            socket.emit_arguments(&event)
+        });
     io
 }
 
 async fn in_axum() -> (Server, SocketAddr) {
     let io = server();
-    let app = Router::new().route("/hello", get(|| async { "hello" })).route_service("/socket.io/", io.service());
+    let app = Router::new()
+        .route("/hello", get(|| async { "hello" }))
+        .route_service("/socket.io/", io.service());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound listener");
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -50,7 +57,10 @@ async fn an_axum_app_serves_it_beside_its_own_routes() {
 /// Upgrades a polling session as the official client does.
 async fn upgrade(polling: &mut Polling, address: SocketAddr) -> WebSocket {
     polling.start_poll().await;
-    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", polling.sid());
+    let target = format!(
+        "/socket.io/?EIO=4&transport=websocket&sid={}",
+        polling.sid()
+    );
     let mut websocket = WebSocket::open(address, &target).await;
     websocket.text("2probe").await;
     assert_eq!(websocket.next_text().await, "3probe");
@@ -76,23 +86,36 @@ async fn an_axum_app_serves_upgrades() {
 fn connect_in_memory(io: &Server) -> DuplexStream {
     let (client, server) = tokio::io::duplex(8 * 1024);
     let service = TowerToHyperService::new(io.service());
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(server), service).with_upgrades();
+    let connection = http1::Builder::new()
+        .serve_connection(TokioIo::new(server), service)
+        .with_upgrades();
     tokio::spawn(connection);
     client
 }
 
 async fn upgrade_in_memory(mut stream: DuplexStream, target: &str) -> WebSocket<DuplexStream> {
-    stream.write_all(handshake_request(target, &[]).as_bytes()).await.expect("a server that reads");
+    stream
+        .write_all(handshake_request(target, &[]).as_bytes())
+        .await
+        .expect("a server that reads");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("a server that answers"));
     }
-    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    assert!(
+        head.starts_with(b"HTTP/1.1 101 "),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
     WebSocket::over(stream, Vec::new())
 }
 
 async fn join_in_memory(io: &Server) -> Client<DuplexStream> {
-    let websocket = upgrade_in_memory(connect_in_memory(io), "/socket.io/?EIO=4&transport=websocket").await;
+    let websocket = upgrade_in_memory(
+        connect_in_memory(io),
+        "/socket.io/?EIO=4&transport=websocket",
+    )
+    .await;
     let mut client = Client::over(websocket).await;
     client.join_namespace("/").await;
     client
@@ -106,10 +129,16 @@ async fn a_stream_that_is_not_tcp_carries_large_messages_both_ways() {
     let large = "x".repeat(MEGABYTE - 20);
     // The stream holds 8 KiB, so both sides have to wait for each other all the time.
     client.echo(&large).await;
-    client.send(r#"451-["echo",{"_placeholder":true,"num":0}]"#).await;
-    let data: Vec<u8> = (0..MEGABYTE).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    client
+        .send(r#"451-["echo",{"_placeholder":true,"num":0}]"#)
+        .await;
+    let data: Vec<u8> = (0..MEGABYTE)
+        .map(|n| u8::try_from(n % 251).unwrap())
+        .collect();
     client.websocket.binary(&data).await;
-    client.expect(r#"451-["echo",{"_placeholder":true,"num":0}]"#).await;
+    client
+        .expect(r#"451-["echo",{"_placeholder":true,"num":0}]"#)
+        .await;
     assert!(client.next_binary().await == data);
 }
 
@@ -151,7 +180,10 @@ async fn a_session_may_be_taken_over_by_a_stream_that_is_not_tcp() {
     let (io, address) = in_axum().await;
     let (mut polling, _) = Polling::join(address).await;
     polling.start_poll().await;
-    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", polling.sid());
+    let target = format!(
+        "/socket.io/?EIO=4&transport=websocket&sid={}",
+        polling.sid()
+    );
     let mut websocket = upgrade_in_memory(connect_in_memory(&io), &target).await;
     websocket.text("2probe").await;
     assert_eq!(websocket.next_text().await, "3probe");

@@ -10,7 +10,9 @@ async fn an_unknown_namespace_is_refused_in_node_s_words() {
     let host = Host::start();
     let mut client = Client::open(host.address).await;
     client.send("40/x,").await;
-    client.expect(r#"44/x,{"message":"Invalid namespace"}"#).await;
+    client
+        .expect(r#"44/x,{"message":"Invalid namespace"}"#)
+        .await;
     client.join_namespace("/").await;
     client.echo("the rest works").await;
 }
@@ -19,10 +21,12 @@ async fn an_unknown_namespace_is_refused_in_node_s_words() {
 async fn namespaces_of_one_client_are_kept_apart() {
     let host = Host::start();
     for name in ["/", "/a", "/b"] {
-        host.io.of(name).on("where", move |socket: Socket| async move {
-            assert_eq!(socket.namespace_name(), name);
-            socket.emit("here", name).unwrap();
-        });
+        host.io
+            .of(name)
+            .on("where", move |socket: Socket| async move {
+                assert_eq!(socket.namespace_name(), name);
+                socket.emit("here", name).unwrap();
+            });
     }
     let mut client = Client::join(host.address).await;
     let a = client.join_namespace("/a").await;
@@ -38,7 +42,10 @@ async fn namespaces_of_one_client_are_kept_apart() {
     client.send("41/a,").await;
     client.echo("still in the main one").await;
     assert_eq!(host.io.of("/a").socket_count(), 0);
-    assert_eq!((host.socket_count(), host.io.of("/b").socket_count()), (1, 1));
+    assert_eq!(
+        (host.socket_count(), host.io.of("/b").socket_count()),
+        (1, 1)
+    );
     assert_ne!(client.join_namespace("/a").await, a);
 }
 
@@ -62,15 +69,25 @@ async fn the_query_of_a_namespace_is_not_a_part_of_its_name() {
 
 #[tokio::test]
 async fn a_client_may_be_in_as_many_namespaces_as_the_limit_allows() {
-    let limits = SocketLimits { namespaces_max: 2, ..SocketLimits::default() };
-    let host = Host::serve(Server::builder().config(quick_config()).limits(limits).build());
+    let limits = SocketLimits {
+        namespaces_max: 2,
+        ..SocketLimits::default()
+    };
+    let host = Host::serve(
+        Server::builder()
+            .config(quick_config())
+            .limits(limits)
+            .build(),
+    );
     for name in ["/a", "/b"] {
         host.io.of(name);
     }
     let mut client = Client::join(host.address).await;
     client.join_namespace("/a").await;
     client.send("40/b,").await;
-    client.expect(r#"44/b,{"message":"Too many namespaces"}"#).await;
+    client
+        .expect(r#"44/b,{"message":"Too many namespaces"}"#)
+        .await;
     client.send("41/a,").await;
     client.join_namespace("/b").await;
     client.echo("open").await;
@@ -86,7 +103,13 @@ async fn what_is_out_of_place_closes_the_client() {
         writer.line(reason.as_str());
         async {}
     });
-    for packet in ["40", r#"42/a,["x"]"#, r#"42/none,["x"]"#, "43/a,1[]", r#"44{"message":"x"}"#] {
+    for packet in [
+        "40",
+        r#"42/a,["x"]"#,
+        r#"42/none,["x"]"#,
+        "43/a,1[]",
+        r#"44{"message":"x"}"#,
+    ] {
         let mut client = Client::join(host.address).await;
         client.send(packet).await;
         assert_eq!(client.closed().await, Some(None), "{packet}");
@@ -109,14 +132,21 @@ async fn the_connection_ends_in_every_namespace() {
     let host = Host::start();
     for name in ["/", "/a", "/b"] {
         let writer = log.writer();
-        host.io.of(name).on_disconnect(move |socket: Socket, reason| {
-            writer.line(format!("{} {reason}", socket.namespace_name()));
-            async {}
-        });
+        host.io
+            .of(name)
+            .on_disconnect(move |socket: Socket, reason| {
+                writer.line(format!("{} {reason}", socket.namespace_name()));
+                async {}
+            });
     }
     let mut client = Client::join(host.address).await;
     client.join_namespace("/a").await;
     client.join_namespace("/b").await;
     drop(client);
-    log.expect(&["/ transport close", "/a transport close", "/b transport close"]).await;
+    log.expect(&[
+        "/ transport close",
+        "/a transport close",
+        "/b transport close",
+    ])
+    .await;
 }

@@ -15,10 +15,12 @@ async fn events_of_a_client_are_handled_and_answered_in_their_order() {
     let mut log = Log::new();
     let host = Host::start();
     let writer = log.writer();
-    host.io.of("/").on("n", move |socket: Socket, Data(n): Data<usize>| {
-        writer.line(n.to_string());
-        async move { socket.emit("n", n).unwrap() }
-    });
+    host.io
+        .of("/")
+        .on("n", move |socket: Socket, Data(n): Data<usize>| {
+            writer.line(n.to_string());
+            async move { socket.emit("n", n).unwrap() }
+        });
     let mut client = Client::join(host.address).await;
     for n in 0..EVENTS {
         client.send(&format!(r#"42["n",{n}]"#)).await;
@@ -66,7 +68,10 @@ async fn emits_broadcasts_and_answers_keep_the_program_s_order() {
     });
     for n in 0..EVENTS {
         let packet = client.next().await;
-        assert!(packet.starts_with(&format!(r#"42["n",{n}"#)), "{n}: {packet:.40}");
+        assert!(
+            packet.starts_with(&format!(r#"42["n",{n}"#)),
+            "{n}: {packet:.40}"
+        );
     }
     sending.await.unwrap();
 }
@@ -98,9 +103,17 @@ async fn a_handler_that_waits_holds_no_later_event_up() {
 #[tokio::test]
 async fn waiting_handlers_have_a_limit() {
     const LIMIT: usize = 10;
-    let limits = SocketLimits { running_handlers_max: LIMIT, ..SocketLimits::default() };
+    let limits = SocketLimits {
+        running_handlers_max: LIMIT,
+        ..SocketLimits::default()
+    };
     for polling in [false, true] {
-        let host = Host::serve(Server::builder().config(quick_config()).limits(limits).build());
+        let host = Host::serve(
+            Server::builder()
+                .config(quick_config())
+                .limits(limits)
+                .build(),
+        );
         let mut log = Log::new();
         let open = Arc::new(Semaphore::new(0));
         let (gate, writer) = (Arc::clone(&open), log.writer());
@@ -146,7 +159,9 @@ async fn a_handler_that_panics_costs_its_own_client_only() {
     let mut log = Log::new();
     let host = Host::start();
     let main = host.io.of("/");
-    main.on("at once", |Data(n): Data<u8>| async move { assert_eq!(n, 0, "what a test wants to see") });
+    main.on("at once", |Data(n): Data<u8>| async move {
+        assert_eq!(n, 0, "what a test wants to see")
+    });
     main.on("later", || async {
         tokio::task::yield_now().await;
         panic!("what a test wants to see")
@@ -176,7 +191,9 @@ async fn a_handler_that_panics_costs_its_own_client_only() {
 async fn a_connect_handler_that_panics_costs_its_own_client_only() {
     let host = Host::start();
     let mut bystander = host.bystander().await;
-    host.io.of("/a").on_connect(|| async { panic!("what a test wants to see") });
+    host.io
+        .of("/a")
+        .on_connect(|| async { panic!("what a test wants to see") });
     host.io.of("/b").on_connect(|| {
         if std::hint::black_box(true) {
             panic!("what a test wants to see");

@@ -62,9 +62,15 @@ async fn the_server_reaches_whom_it_names_with_one_copy() {
 async fn a_socket_reaches_others_and_never_itself() {
     let (host, mut clients) = in_rooms(&[&["a"], &["a"], &[]]).await;
     let main = host.io.of("/");
-    main.on("all", |socket: Socket| async move { socket.broadcast().emit("x", 1).unwrap() });
-    main.on("room", |socket: Socket| async move { socket.to("a").emit("x", 1).unwrap() });
-    main.on("rest", |socket: Socket| async move { socket.except("a").emit("x", 1).unwrap() });
+    main.on("all", |socket: Socket| async move {
+        socket.broadcast().emit("x", 1).unwrap()
+    });
+    main.on("room", |socket: Socket| async move {
+        socket.to("a").emit("x", 1).unwrap()
+    });
+    main.on("rest", |socket: Socket| async move {
+        socket.except("a").emit("x", 1).unwrap()
+    });
     for (event, expected) in [("all", vec![1, 2]), ("room", vec![1]), ("rest", vec![2])] {
         clients[0].send(&format!(r#"42["{event}"]"#)).await;
         clients[0].echo("done").await;
@@ -77,7 +83,14 @@ async fn a_room_is_left_by_call_and_by_disconnecting() {
     let (host, mut clients) = in_rooms(&[&["a"], &["a"], &["a"]]).await;
     let main = host.io.of("/");
     let socket = main.socket(clients[0].id().parse().unwrap()).unwrap();
-    assert_eq!(socket.rooms().iter().map(|room| &**room).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(
+        socket
+            .rooms()
+            .iter()
+            .map(|room| &**room)
+            .collect::<Vec<_>>(),
+        ["a"]
+    );
     socket.leave("a");
     socket.leave("never joined");
     assert!(socket.rooms().is_empty());
@@ -112,10 +125,14 @@ async fn whole_rooms_join_leave_and_are_disconnected() {
 async fn binary_and_volatile_broadcasts_arrive() {
     let (host, mut clients) = in_rooms(&[&["a"], &["a"]]).await;
     let main = host.io.of("/");
-    main.to("a").emit("data", Binary(vec![7; 5000].into())).unwrap();
+    main.to("a")
+        .emit("data", Binary(vec![7; 5000].into()))
+        .unwrap();
     main.emit("text", "t").unwrap();
     for client in &mut clients {
-        client.expect(r#"451-["data",{"_placeholder":true,"num":0}]"#).await;
+        client
+            .expect(r#"451-["data",{"_placeholder":true,"num":0}]"#)
+            .await;
         assert_eq!(client.next_binary().await, [7; 5000]);
         client.expect(r#"42["text","t"]"#).await;
         client.echo("written").await;
@@ -128,12 +145,30 @@ async fn binary_and_volatile_broadcasts_arrive() {
 
 #[tokio::test]
 async fn rooms_have_limits_of_number_and_length() {
-    let rooms = RoomLimits { rooms_per_socket_max: 2, room_name_bytes_max: 8 };
-    let limits = SocketLimits { rooms, ..SocketLimits::default() };
-    let host = Host::serve(Server::builder().config(quick_config()).limits(limits).build());
+    let rooms = RoomLimits {
+        rooms_per_socket_max: 2,
+        room_name_bytes_max: 8,
+    };
+    let limits = SocketLimits {
+        rooms,
+        ..SocketLimits::default()
+    };
+    let host = Host::serve(
+        Server::builder()
+            .config(quick_config())
+            .limits(limits)
+            .build(),
+    );
     let client = Client::join(host.address).await;
-    let socket = host.io.of("/").socket(client.id().parse().unwrap()).unwrap();
-    assert!(matches!(socket.join("123456789"), Err(JoinError::NameTooLong { .. })));
+    let socket = host
+        .io
+        .of("/")
+        .socket(client.id().parse().unwrap())
+        .unwrap();
+    assert!(matches!(
+        socket.join("123456789"),
+        Err(JoinError::NameTooLong { .. })
+    ));
     socket.join(["a", "b", "a"]).unwrap();
     assert!(socket.join("c").is_err());
     socket.leave("a");
@@ -145,16 +180,23 @@ async fn rooms_have_limits_of_number_and_length() {
 #[tokio::test]
 async fn odd_room_names_are_names() {
     let host = Host::start();
-    host.io.of("/").on("only", |socket: Socket, Data(room): Data<String>| async move {
-        socket.join(room.as_str()).unwrap();
-        socket.emit("rooms", socket.rooms().len()).unwrap();
-        socket.namespace_name();
-    });
+    host.io.of("/").on(
+        "only",
+        |socket: Socket, Data(room): Data<String>| async move {
+            socket.join(room.as_str()).unwrap();
+            socket.emit("rooms", socket.rooms().len()).unwrap();
+            socket.namespace_name();
+        },
+    );
     let mut clients = Vec::new();
-    let names = ["", "x#y", "{tag}", "a\nb", "*", "?", "[", "/", "ü\u{1e}", "\u{0}", "a|b", "a,b"];
+    let names = [
+        "", "x#y", "{tag}", "a\nb", "*", "?", "[", "/", "ü\u{1e}", "\u{0}", "a|b", "a,b",
+    ];
     for name in names {
         let mut client = Client::join(host.address).await;
-        client.send(&format!(r#"42["only",{}]"#, Value::from(name))).await;
+        client
+            .send(&format!(r#"42["only",{}]"#, Value::from(name)))
+            .await;
         client.expect(r#"42["rooms",1]"#).await;
         clients.push(client);
     }
@@ -175,8 +217,13 @@ async fn a_room_named_like_a_socket_does_not_replace_the_socket_s_own() {
     let main = host.io.of("/");
     main.to(owner.as_str()).emit("x", 1).unwrap();
     let got = receivers(&mut clients).await;
-    assert!(got.contains(&0), "the owner always gets what is sent to its id: {got:?}");
-    main.socket(clients[1].id().parse().unwrap()).unwrap().leave(owner.as_str());
+    assert!(
+        got.contains(&0),
+        "the owner always gets what is sent to its id: {got:?}"
+    );
+    main.socket(clients[1].id().parse().unwrap())
+        .unwrap()
+        .leave(owner.as_str());
     main.to(owner.as_str()).emit("x", 1).unwrap();
     assert_eq!(receivers(&mut clients).await, [0]);
 }

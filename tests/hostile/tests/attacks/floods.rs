@@ -15,7 +15,10 @@ async fn cve_2026_48779_tiny_fragments() {
     for payload in [&b""[..], b"x"] {
         let mut client = Client::join(host.address).await;
         client.websocket.send(fragment(0x01, b"4")).await;
-        client.websocket.flood_of(&fragment(0x00, payload), 100_000).await;
+        client
+            .websocket
+            .flood_of(&fragment(0x00, payload), 100_000)
+            .await;
         assert_eq!(client.closed().await, Some(Some(1008)));
     }
     // One byte of the stream at a time, as many as it takes.
@@ -34,7 +37,10 @@ async fn cve_2026_42786_endless_continuation() {
     let mut bystander = host.bystander().await;
     let mut client = Client::join(host.address).await;
     client.websocket.send(fragment(0x01, b"4")).await;
-    client.websocket.flood_of(&fragment(0x00, &[b'x'; 60_000]), 100).await;
+    client
+        .websocket
+        .flood_of(&fragment(0x00, &[b'x'; 60_000]), 100)
+        .await;
     assert_eq!(client.closed().await, Some(Some(1009)));
     host.check(&mut bystander).await;
 }
@@ -46,9 +52,15 @@ async fn a_flood_of_pings_is_answered_as_long_as_it_is_read() {
     let mut bystander = host.bystander().await;
     let mut client = Client::join(host.address).await;
     for _ in 0..PINGS / 1_000 {
-        client.websocket.send(masked(Opcode::Ping, b"flood").repeat(1_000)).await;
+        client
+            .websocket
+            .send(masked(Opcode::Ping, b"flood").repeat(1_000))
+            .await;
         for _ in 0..1_000 {
-            assert_eq!(client.websocket.next().await, Frame::Pong(b"flood".to_vec()));
+            assert_eq!(
+                client.websocket.next().await,
+                Frame::Pong(b"flood".to_vec())
+            );
         }
     }
     client.echo("still here").await;
@@ -67,8 +79,14 @@ async fn a_flood_of_pings_that_is_not_read_stops_being_read() {
     let host = Host::with(config);
     let mut reasons = reasons(&host.io);
     let mut client = Client::join(host.address).await;
-    client.websocket.flood(&masked(Opcode::Ping, &[b'p'; 125]).repeat(1_000)).await;
-    assert_eq!(within("the end of the socket", reasons.recv()).await, Some("ping timeout"));
+    client
+        .websocket
+        .flood(&masked(Opcode::Ping, &[b'p'; 125]).repeat(1_000))
+        .await;
+    assert_eq!(
+        within("the end of the socket", reasons.recv()).await,
+        Some("ping timeout")
+    );
     assert_eq!(host.io.stats().overflowed, 0);
     host.settled(0).await;
 }
@@ -80,8 +98,14 @@ async fn cve_2026_48802_floods_of_pongs() {
     let mut reasons = reasons(&host.io);
     let mut client = Client::join(host.address).await;
     for _ in 0..100 {
-        client.websocket.send(masked(Opcode::Text, b"3").repeat(1_000)).await;
-        client.websocket.send(masked(Opcode::Pong, b"").repeat(1_000)).await;
+        client
+            .websocket
+            .send(masked(Opcode::Text, b"3").repeat(1_000))
+            .await;
+        client
+            .websocket
+            .send(masked(Opcode::Pong, b"").repeat(1_000))
+            .await;
     }
     client.echo("still here").await;
     // One ping for each interval, however many pongs came.
@@ -90,7 +114,10 @@ async fn cve_2026_48802_floods_of_pongs() {
     assert_eq!(client.websocket.next_text().await, "2");
     // WebSocket's pongs are no answer to Engine.IO's ping.
     client.websocket.send(masked(Opcode::Pong, b"")).await;
-    assert_eq!(within("the end of the socket", reasons.recv()).await, Some("ping timeout"));
+    assert_eq!(
+        within("the end of the socket", reasons.recv()).await,
+        Some("ping timeout")
+    );
     host.settled(0).await;
 }
 
@@ -111,7 +138,10 @@ async fn a_client_that_never_reads_is_closed_and_nobody_else_waits() {
         sent += 1;
         assert!(sent < 1_000, "60 MB are in nobody's kernel buffers");
     }
-    assert_eq!(within("the end of the socket", reasons.recv()).await, Some("transport error"));
+    assert_eq!(
+        within("the end of the socket", reasons.recv()).await,
+        Some("transport error")
+    );
     // What was sent before is whole, and then it ends.
     silent.expect(&packet).await;
     silent.closed().await;
@@ -130,7 +160,10 @@ async fn a_client_that_asks_and_never_reads_is_held_up() {
     let mut reasons = reasons(&host.io);
     let mut bystander = Client::join(host.address).await;
     let mut client = Client::join(host.address).await;
-    let question = masked(Opcode::Text, format!(r#"42["echo","{}"]"#, "x".repeat(10_000)).as_bytes());
+    let question = masked(
+        Opcode::Text,
+        format!(r#"42["echo","{}"]"#, "x".repeat(10_000)).as_bytes(),
+    );
     let flood = client.websocket.flood(&question);
     let look_on = async {
         for n in 0..20 {
@@ -139,7 +172,10 @@ async fn a_client_that_asks_and_never_reads_is_held_up() {
         }
     };
     tokio::join!(flood, look_on);
-    assert_eq!(within("the end of the socket", reasons.recv()).await, Some("ping timeout"));
+    assert_eq!(
+        within("the end of the socket", reasons.recv()).await,
+        Some("ping timeout")
+    );
     assert_eq!(host.io.stats().overflowed, 0);
 }
 
@@ -158,7 +194,9 @@ async fn ten_thousand_sessions_that_are_never_used_end() {
                 let mut http = synapse_hostile::Http::connect(address).await;
                 let mut sids = Vec::new();
                 for _ in 0..SESSIONS_EACH {
-                    let response = http.request("GET", "/socket.io/?EIO=4&transport=polling", &[], b"").await;
+                    let response = http
+                        .request("GET", "/socket.io/?EIO=4&transport=polling", &[], b"")
+                        .await;
                     sids.push(response.body.split('"').nth(3).expect("a sid").to_owned());
                 }
                 sids

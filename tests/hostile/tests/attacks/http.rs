@@ -19,9 +19,13 @@ async fn cve_2024_37890_more_headers_than_the_limit() {
     let mut bystander = host.bystander().await;
     let many: String = (0..65).map(|n| format!("X-{n}: 1\r\n")).collect();
     let polling = format!("GET {HANDSHAKE} HTTP/1.1\r\nHost: x\r\n{many}\r\n");
-    let upgrade = handshake_request("/socket.io/?EIO=4&transport=websocket", &[]).replace("\r\n\r\n", &format!("\r\n{many}\r\n"));
+    let upgrade = handshake_request("/socket.io/?EIO=4&transport=websocket", &[])
+        .replace("\r\n\r\n", &format!("\r\n{many}\r\n"));
     for head in [polling, upgrade] {
-        assert_eq!(answer(&host, &head).await.map(|response| response.status), Some(431));
+        assert_eq!(
+            answer(&host, &head).await.map(|response| response.status),
+            Some(431)
+        );
     }
     host.check(&mut bystander).await;
 }
@@ -30,12 +34,32 @@ async fn cve_2024_37890_more_headers_than_the_limit() {
 async fn cve_2023_43669_headers_of_megabytes() {
     let host = Host::start();
     let mut bystander = host.bystander().await;
-    let head = |bytes| format!("GET {HANDSHAKE} HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(bytes));
-    let allowed = format!("GET /elsewhere HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\nConnection: close\r\n\r\n", "x".repeat(8_000));
-    assert_eq!(answer(&host, &allowed).await.map(|response| response.status), Some(404));
-    assert_eq!(answer(&host, &head(17_000)).await.map(|response| response.status), Some(431));
+    let head = |bytes| {
+        format!(
+            "GET {HANDSHAKE} HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
+            "x".repeat(bytes)
+        )
+    };
+    let allowed = format!(
+        "GET /elsewhere HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\nConnection: close\r\n\r\n",
+        "x".repeat(8_000)
+    );
+    assert_eq!(
+        answer(&host, &allowed)
+            .await
+            .map(|response| response.status),
+        Some(404)
+    );
+    assert_eq!(
+        answer(&host, &head(17_000))
+            .await
+            .map(|response| response.status),
+        Some(431)
+    );
     for bytes in [1_000_000, 20_000_000] {
-        let status = answer(&host, &head(bytes)).await.map(|response| response.status);
+        let status = answer(&host, &head(bytes))
+            .await
+            .map(|response| response.status);
         assert!(matches!(status, None | Some(431)), "{bytes}: {status:?}");
     }
     let line = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(1_000_000));
@@ -48,9 +72,17 @@ async fn cve_2023_43669_headers_of_megabytes() {
 async fn cve_2021_32640_quadratic_protocol_header() {
     let host = Host::start();
     let mut bystander = host.bystander().await;
-    for value in [format!("b{}x", " ".repeat(15_000)), ",".repeat(15_000), "a,".repeat(7_000)] {
+    for value in [
+        format!("b{}x", " ".repeat(15_000)),
+        ",".repeat(15_000),
+        "a,".repeat(7_000),
+    ] {
         let mut http = Http::connect(host.address).await;
-        http.send(handshake_request("/socket.io/?EIO=4&transport=websocket", &[("Sec-WebSocket-Protocol", &value)])).await;
+        http.send(handshake_request(
+            "/socket.io/?EIO=4&transport=websocket",
+            &[("Sec-WebSocket-Protocol", &value)],
+        ))
+        .await;
         let response = http.response().await;
         assert!(response.status == 101 && response.header("sec-websocket-protocol").is_none());
         drop(http);
@@ -86,14 +118,20 @@ async fn request_smuggling_is_refused() {
     let mut bystander = host.bystander().await;
     let (polling, _) = Polling::join(host.address).await;
     let target = polling.target();
-    let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n\r\n");
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n\r\n"
+    );
     let mut http = Http::connect(host.address).await;
     http.send(head).await;
     // Whatever the first answer is, the second request is not taken as one of its own on a connection that goes on.
     let first = http.try_response().await.map(|response| response.status);
     assert!(matches!(first, None | Some(200 | 400)), "{first:?}");
     if first == Some(200) {
-        assert_eq!(http.try_response().await, None, "the connection has to end after both lengths");
+        assert_eq!(
+            http.try_response().await,
+            None,
+            "the connection has to end after both lengths"
+        );
     }
     drop(polling);
     bystander.echo("after").await;
@@ -122,15 +160,42 @@ async fn cve_2023_31125_queries_of_any_form() {
         ("EIO=abc&transport=polling", 5),
         ("transport=polling", 5),
     ] {
-        let response = http.request("GET", &format!("/socket.io/?{query}"), &[], b"").await;
+        let response = http
+            .request("GET", &format!("/socket.io/?{query}"), &[], b"")
+            .await;
         assert_eq!(response.status, 400, "{query}");
-        assert!(response.body.starts_with(&format!(r#"{{"code":{code},"#)), "{query}: {}", response.body);
+        assert!(
+            response.body.starts_with(&format!(r#"{{"code":{code},"#)),
+            "{query}: {}",
+            response.body
+        );
     }
-    for (method, status) in [("POST", 400), ("PUT", 400), ("DELETE", 400), ("TRACE", 400), ("OPTIONS", 400), ("BREW", 400)] {
-        assert_eq!(http.request(method, HANDSHAKE, &[], b"").await.status, status, "{method}");
+    for (method, status) in [
+        ("POST", 400),
+        ("PUT", 400),
+        ("DELETE", 400),
+        ("TRACE", 400),
+        ("OPTIONS", 400),
+        ("BREW", 400),
+    ] {
+        assert_eq!(
+            http.request(method, HANDSHAKE, &[], b"").await.status,
+            status,
+            "{method}"
+        );
     }
-    for path in ["/", "/socket.iox/", "/socket.io", "/SOCKET.IO/", "/%73ocket.io/", "//socket.io/", "/../socket.io/"] {
-        let response = http.request("GET", &format!("{path}?EIO=4&transport=polling"), &[], b"").await;
+    for path in [
+        "/",
+        "/socket.iox/",
+        "/socket.io",
+        "/SOCKET.IO/",
+        "/%73ocket.io/",
+        "//socket.io/",
+        "/../socket.io/",
+    ] {
+        let response = http
+            .request("GET", &format!("{path}?EIO=4&transport=polling"), &[], b"")
+            .await;
         assert_eq!(response.status, 404, "{path}");
     }
     host.check(&mut bystander).await;
@@ -153,7 +218,11 @@ async fn broken_websocket_handshakes_are_refused() {
         ("transport=websocket", "transport=polling", 400),
     ] {
         let head = good.replace(from, to);
-        assert_eq!(answer(&host, &head).await.map(|response| response.status), Some(status), "{to}");
+        assert_eq!(
+            answer(&host, &head).await.map(|response| response.status),
+            Some(status),
+            "{to}"
+        );
     }
     host.check(&mut bystander).await;
 }
@@ -167,8 +236,15 @@ async fn sessions_beyond_the_limit_are_refused() {
     let (polling, _) = Polling::join(host.address).await;
     let mut http = Http::connect(host.address).await;
     let refused = http.request("GET", HANDSHAKE, &[], b"").await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
-    http.send(handshake_request("/socket.io/?EIO=4&transport=websocket", &[])).await;
+    assert_eq!(
+        (refused.status, refused.header("retry-after")),
+        (503, Some("5"))
+    );
+    http.send(handshake_request(
+        "/socket.io/?EIO=4&transport=websocket",
+        &[],
+    ))
+    .await;
     assert_eq!(http.response().await.status, 503);
     let mut polling = polling;
     polling.post("1").await;
@@ -184,7 +260,10 @@ async fn pipelined_requests_are_answered_in_order() {
     let (polling, _) = Polling::join(host.address).await;
     let target = polling.target();
     let post = |body: &str| {
-        format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     let mut requests = String::new();
     for n in 0..20 {

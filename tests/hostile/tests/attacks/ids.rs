@@ -34,9 +34,13 @@ async fn cve_2017_16031_ids_are_neither_repeated_nor_predictable() {
     assert!(ids.iter().all(|id| id.len() == ID_LEN));
     // Neighbours share no more of their beginning or end than chance allows.
     for pair in ids.windows(2) {
-        let shared = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+        let shared =
+            |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
         let back = |id: &str| id.chars().rev().collect::<String>();
-        assert!(shared(&pair[0], &pair[1]) < 10 && shared(&back(&pair[0]), &back(&pair[1])) < 10, "{pair:?}");
+        assert!(
+            shared(&pair[0], &pair[1]) < 10 && shared(&back(&pair[0]), &back(&pair[1])) < 10,
+            "{pair:?}"
+        );
     }
     // Every character of the alphabet stands at every place.
     for place in 0..ID_LEN {
@@ -51,8 +55,16 @@ async fn a_socket_s_id_is_not_its_session_s() {
     let host = Host::start();
     for _ in 0..20 {
         let (polling, socket_id) = Polling::join(host.address).await;
-        let shared = polling.sid().bytes().zip(socket_id.bytes()).take_while(|(a, b)| a == b).count();
+        let shared = polling
+            .sid()
+            .bytes()
+            .zip(socket_id.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
         assert!(shared < 10, "{socket_id}");
-        assert!(!format!("{:?}", host.io.of("/").socket(socket_id.parse().unwrap())).contains(polling.sid()));
+        assert!(
+            !format!("{:?}", host.io.of("/").socket(socket_id.parse().unwrap()))
+                .contains(polling.sid())
+        );
     }
 }

@@ -8,8 +8,14 @@ const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 fn listed() -> Host {
     let mut config = quick_config();
-    let origins = Origins::List(vec!["https://app.example.com".to_owned(), "http://localhost:8080".to_owned()]);
-    config.cors = Some(Cors { origins, credentials: true });
+    let origins = Origins::List(vec![
+        "https://app.example.com".to_owned(),
+        "http://localhost:8080".to_owned(),
+    ]);
+    config.cors = Some(Cors {
+        origins,
+        credentials: true,
+    });
     Host::with(config)
 }
 
@@ -33,7 +39,14 @@ async fn cve_2019_13611_foreign_origins_are_refused_on_both_transports() {
         let headers = [("Origin", origin), ("Cookie", "session=secret")];
         let mut http = Http::connect(host.address).await;
         let response = http.request("GET", POLLING, &headers, b"").await;
-        assert_eq!((response.status, response.header("access-control-allow-origin")), (403, None), "{origin}");
+        assert_eq!(
+            (
+                response.status,
+                response.header("access-control-allow-origin")
+            ),
+            (403, None),
+            "{origin}"
+        );
         http.send(handshake_request(WEBSOCKET, &headers)).await;
         assert_eq!(http.response().await.status, 400, "{origin}");
     }
@@ -43,15 +56,25 @@ async fn cve_2019_13611_foreign_origins_are_refused_on_both_transports() {
 #[tokio::test]
 async fn listed_origins_and_programs_are_let_in() {
     let host = listed();
-    for origin in ["https://app.example.com", "http://localhost:8080", "http://localhost"] {
+    for origin in [
+        "https://app.example.com",
+        "http://localhost:8080",
+        "http://localhost",
+    ] {
         let mut http = Http::connect(host.address).await;
-        let response = http.request("GET", POLLING, &[("Origin", origin)], b"").await;
+        let response = http
+            .request("GET", POLLING, &[("Origin", origin)], b"")
+            .await;
         assert_eq!(response.status, 200, "{origin}");
         if origin != "http://localhost" {
             assert_eq!(response.header("access-control-allow-origin"), Some(origin));
-            assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
+            assert_eq!(
+                response.header("access-control-allow-credentials"),
+                Some("true")
+            );
         }
-        http.send(handshake_request(WEBSOCKET, &[("Origin", origin)])).await;
+        http.send(handshake_request(WEBSOCKET, &[("Origin", origin)]))
+            .await;
         assert_eq!(http.response().await.status, 101, "{origin}");
     }
 }
@@ -61,7 +84,9 @@ async fn listed_origins_and_programs_are_let_in() {
 async fn cve_2020_28481_no_origin_is_named_by_default() {
     let host = Host::start();
     let mut http = Http::connect(host.address).await;
-    let response = http.request("GET", POLLING, &[("Origin", "https://evil.org")], b"").await;
+    let response = http
+        .request("GET", POLLING, &[("Origin", "https://evil.org")], b"")
+        .await;
     assert_eq!(response.header("access-control-allow-origin"), None);
 }
 

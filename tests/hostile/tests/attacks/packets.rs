@@ -53,12 +53,31 @@ async fn cve_2022_2421_placeholders() {
     let host = Host::start();
     let mut reasons = reasons(&host.io);
     let mut bystander = host.bystander().await;
-    for num in [r#""splice""#, "-1", "1.5", "1e9", "1", "null", "{}", r#""__proto__""#, "18446744073709551616", "true"] {
+    for num in [
+        r#""splice""#,
+        "-1",
+        "1.5",
+        "1e9",
+        "1",
+        "null",
+        "{}",
+        r#""__proto__""#,
+        "18446744073709551616",
+        "true",
+    ] {
         let mut client = Client::join(host.address).await;
-        client.send(&format!(r#"451-["echo",{{"_placeholder":true,"num":{num}}}]"#)).await;
+        client
+            .send(&format!(
+                r#"451-["echo",{{"_placeholder":true,"num":{num}}}]"#
+            ))
+            .await;
         client.websocket.binary(b"x").await;
         assert_eq!(client.closed().await, Some(None), "{num}");
-        assert_eq!(within(num, reasons.recv()).await, Some("forced close"), "{num}");
+        assert_eq!(
+            within(num, reasons.recv()).await,
+            Some("forced close"),
+            "{num}"
+        );
     }
     host.check(&mut bystander).await;
 }
@@ -116,13 +135,17 @@ async fn cve_2026_33151_attachments_nobody_announced() {
     assert_eq!(unannounced.closed().await, Some(None));
 
     let mut too_many = Client::join(host.address).await;
-    too_many.send(r#"451-["none",{"_placeholder":true,"num":0}]"#).await;
+    too_many
+        .send(r#"451-["none",{"_placeholder":true,"num":0}]"#)
+        .await;
     too_many.websocket.binary(b"x").await;
     too_many.websocket.binary(b"y").await;
     assert_eq!(too_many.closed().await, Some(None));
 
     let mut interrupted = Client::join(host.address).await;
-    interrupted.send(r#"451-["none",{"_placeholder":true,"num":0}]"#).await;
+    interrupted
+        .send(r#"451-["none",{"_placeholder":true,"num":0}]"#)
+        .await;
     interrupted.send(r#"42["echo",1]"#).await;
     assert_eq!(interrupted.closed().await, Some(None));
     host.check(&mut bystander).await;
@@ -132,7 +155,12 @@ async fn cve_2026_33151_attachments_nobody_announced() {
 async fn attachments_have_a_limit_of_bytes_together() {
     let mut limits = synapse_socket::SocketLimits::default();
     limits.packets.attachment_bytes_max = 1_000;
-    let host = Host::serve(synapse_socket::Server::builder().config(quick_config()).limits(limits).build());
+    let host = Host::serve(
+        synapse_socket::Server::builder()
+            .config(quick_config())
+            .limits(limits)
+            .build(),
+    );
     let mut bystander = host.bystander().await;
     let mut client = Client::join(host.address).await;
     client.send(r#"453-["none"]"#).await;
@@ -152,13 +180,21 @@ async fn ghsa_55mf_67qm_4wpg_half_finished_packets_before_connect() {
     let mut bystander = host.bystander().await;
 
     let mut silent = Client::open(host.address).await;
-    silent.send(r#"451-/a,["e",{"_placeholder":true,"num":0}]"#).await;
+    silent
+        .send(r#"451-/a,["e",{"_placeholder":true,"num":0}]"#)
+        .await;
     let mut several = Client::open(host.address).await;
     for namespace in ["/a", "/b", "/c"] {
-        several.send(&format!(r#"451-{namespace},["e",{{"_placeholder":true,"num":0}}]"#)).await;
+        several
+            .send(&format!(
+                r#"451-{namespace},["e",{{"_placeholder":true,"num":0}}]"#
+            ))
+            .await;
     }
     let mut complete = Client::open(host.address).await;
-    complete.send(r#"451-["e",{"_placeholder":true,"num":0}]"#).await;
+    complete
+        .send(r#"451-["e",{"_placeholder":true,"num":0}]"#)
+        .await;
     complete.websocket.binary(b"x").await;
     for client in [&mut several, &mut complete, &mut silent] {
         assert_eq!(client.closed().await, Some(None));
@@ -169,14 +205,31 @@ async fn ghsa_55mf_67qm_4wpg_half_finished_packets_before_connect() {
 /// Names that the server keeps for itself never reach a handler. `error` is a name like any other since version 3.
 #[tokio::test]
 async fn cve_2024_38355_reserved_event_names() {
-    let names = ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-    let mut packets: Vec<_> = names.iter().map(|name| format!(r#"42["{name}","x"]"#)).collect();
+    let names = [
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+    ];
+    let mut packets: Vec<_> = names
+        .iter()
+        .map(|name| format!(r#"42["{name}","x"]"#))
+        .collect();
     packets.push(r#"42["\u0064isconnect"]"#.to_owned());
     each_closes_its_client(&packets, "forced close").await;
 
     let host = Host::start();
     let mut bystander = host.bystander().await;
-    for name in ["error", "__proto__", "constructor", "toString", "hasOwnProperty", ""] {
+    for name in [
+        "error",
+        "__proto__",
+        "constructor",
+        "toString",
+        "hasOwnProperty",
+        "",
+    ] {
         bystander.send(&format!(r#"42["{name}","x"]"#)).await;
         bystander.echo("nothing happened").await;
     }
@@ -185,11 +238,17 @@ async fn cve_2024_38355_reserved_event_names() {
 
 #[tokio::test]
 async fn cve_2020_36049_giant_and_deep_packets() {
-    let deep = |open: &str, close: &str, depth| format!(r#"42["e",{}{}]"#, open.repeat(depth), close.repeat(depth));
+    let deep = |open: &str, close: &str, depth| {
+        format!(r#"42["e",{}{}]"#, open.repeat(depth), close.repeat(depth))
+    };
     let packets = [
         deep("[", "]", 100_000),
         deep("[", "]", 101),
-        format!(r#"42["e",{}1{}]"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000)),
+        format!(
+            r#"42["e",{}1{}]"#,
+            r#"{"a":"#.repeat(10_000),
+            "}".repeat(10_000)
+        ),
         format!(r#"42["e",{}"#, "[".repeat(500_000)),
         format!(r#"42/{},["e"]"#, "n".repeat(900_000)),
         format!(r#"42["{}"]"#, "n".repeat(900_000)),
@@ -228,8 +287,14 @@ async fn lone_surrogates_cost_nothing() {
 async fn a_room_of_a_megabyte_is_not_joined() {
     let host = Host::start();
     let mut client = host.bystander().await;
-    client.send(&format!(r#"42["join","{}"]"#, "r".repeat(900_000))).await;
+    client
+        .send(&format!(r#"42["join","{}"]"#, "r".repeat(900_000)))
+        .await;
     client.echo("handled").await;
-    let socket = host.io.of("/").socket(client.id().parse().unwrap()).unwrap();
+    let socket = host
+        .io
+        .of("/")
+        .socket(client.id().parse().unwrap())
+        .unwrap();
     assert!(socket.rooms().is_empty());
 }

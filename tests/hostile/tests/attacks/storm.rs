@@ -42,9 +42,13 @@ async fn come_and_go(host: Host, seed: usize) {
             4 => {
                 let mut polling = Polling::open(host.address).await;
                 polling.post("40").await;
-                let target = format!("/socket.io/?EIO=4&transport=websocket&sid={}", polling.sid());
+                let target = format!(
+                    "/socket.io/?EIO=4&transport=websocket&sid={}",
+                    polling.sid()
+                );
                 let mut http = synapse_hostile::Http::connect(host.address).await;
-                http.send(synapse_hostile::handshake_request(&target, &[])).await;
+                http.send(synapse_hostile::handshake_request(&target, &[]))
+                    .await;
                 // It may have been put out already.
                 if http.response().await.status == 101 {
                     let (stream, buffer) = http.into_stream();
@@ -70,7 +74,10 @@ async fn come_and_go(host: Host, seed: usize) {
 async fn a_storm_of_clients_leaves_nothing() {
     let host = Host::start();
     let main = host.io.of("/");
-    main.on("bye", |socket: Socket| async move { socket.disconnect_client() });
+    main.on(
+        "bye",
+        |socket: Socket| async move { socket.disconnect_client() },
+    );
     main.on_connect(|socket: Socket| async move {
         // A client that has gone cannot join, which is no fault.
         let _ = socket.join(["room", "other"]);
@@ -78,7 +85,10 @@ async fn a_storm_of_clients_leaves_nothing() {
     });
     let storming: Vec<_> = (0..CLIENTS)
         .map(|seed| {
-            let host = Host { io: host.io.clone(), address: host.address };
+            let host = Host {
+                io: host.io.clone(),
+                address: host.address,
+            };
             tokio::spawn(come_and_go(host, seed))
         })
         .collect();

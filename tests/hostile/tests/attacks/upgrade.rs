@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use synapse_hostile::{Client, Frame, Host, Http, Polling, WebSocket, eventually, handshake_request, quick_config};
+use synapse_hostile::{
+    Client, Frame, Host, Http, Polling, WebSocket, eventually, handshake_request, quick_config,
+};
 
 fn target(polling: &Polling) -> String {
-    format!("/socket.io/?EIO=4&transport=websocket&sid={}", polling.sid())
+    format!(
+        "/socket.io/?EIO=4&transport=websocket&sid={}",
+        polling.sid()
+    )
 }
 
 async fn probe(host: &Host, polling: &Polling) -> WebSocket {
@@ -93,18 +98,30 @@ async fn a_session_is_upgraded_once_and_by_one() {
     let mut bystander = host.bystander().await;
     let (mut polling, _) = Polling::join(host.address).await;
     let mut first = probe(&host, &polling).await;
-    assert_eq!(attempt(&host, &polling).await, 400, "while another one is under way");
+    assert_eq!(
+        attempt(&host, &polling).await,
+        400,
+        "while another one is under way"
+    );
     first.text("5").await;
     first.text(r#"42["echo",1]"#).await;
     assert_eq!(first.next_text().await, r#"42["echo",1]"#);
-    assert_eq!(attempt(&host, &polling).await, 400, "of a session that is upgraded");
+    assert_eq!(
+        attempt(&host, &polling).await,
+        400,
+        "of a session that is upgraded"
+    );
     assert_eq!(polling.poll().await.status, 400);
     assert_eq!(polling.post("41").await.status, 400);
     first.text(r#"42["echo",2]"#).await;
     assert_eq!(first.next_text().await, r#"42["echo",2]"#);
     drop(first);
     host.settled(1).await;
-    assert_eq!(attempt(&host, &polling).await, 400, "of a session that is gone");
+    assert_eq!(
+        attempt(&host, &polling).await,
+        400,
+        "of a session that is gone"
+    );
     host.check(&mut bystander).await;
 }
 
@@ -115,7 +132,11 @@ async fn a_session_that_is_closing_cannot_be_upgraded() {
     let host = Host::with(config);
     let mut bystander = host.bystander().await;
     let (mut polling, id) = Polling::join(host.address).await;
-    host.io.of("/").socket(id.parse().unwrap()).unwrap().disconnect_client();
+    host.io
+        .of("/")
+        .socket(id.parse().unwrap())
+        .unwrap()
+        .disconnect_client();
     eventually("the socket to end", || host.socket_count() == 1).await;
     // The session waits for the poll that tells the client.
     assert_eq!(attempt(&host, &polling).await, 400);
@@ -149,15 +170,38 @@ async fn cve_2022_21676_broken_frames_during_a_probe() {
         (vec![0xa1, 0x81, 0, 0, 0, 0, b'2'], Some(Some(1002))),
         (vec![0x91, 0x81, 0, 0, 0, 0, b'2'], Some(Some(1002))),
         (vec![0x81, 0x01, b'2'], Some(Some(1002))),
-        (vec![0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Some(Some(1002))),
+        (
+            vec![0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            Some(Some(1002)),
+        ),
         (vec![0x81, 0xfe, 0xff, 0xff, 0, 0, 0, 0], Some(Some(1009))),
         (vec![0x81, 0x81, 0, 0, 0, 0, 0xff], Some(Some(1007))),
     ];
-    for text in ["5", "2", "2probe2", "3probe", "1", "40", r#"42["echo",1]"#, "", "9", "probe"] {
-        attacks.push((synapse_hostile::masked(synapse_protocol::websocket::Opcode::Text, text.as_bytes()), None));
+    for text in [
+        "5",
+        "2",
+        "2probe2",
+        "3probe",
+        "1",
+        "40",
+        r#"42["echo",1]"#,
+        "",
+        "9",
+        "probe",
+    ] {
+        attacks.push((
+            synapse_hostile::masked(synapse_protocol::websocket::Opcode::Text, text.as_bytes()),
+            None,
+        ));
     }
-    attacks.push((synapse_hostile::masked(synapse_protocol::websocket::Opcode::Binary, b"2probe"), None));
-    attacks.push((synapse_hostile::masked(synapse_protocol::websocket::Opcode::Close, b""), None));
+    attacks.push((
+        synapse_hostile::masked(synapse_protocol::websocket::Opcode::Binary, b"2probe"),
+        None,
+    ));
+    attacks.push((
+        synapse_hostile::masked(synapse_protocol::websocket::Opcode::Close, b""),
+        None,
+    ));
     for (bytes, said) in attacks {
         let mut http = Http::connect(host.address).await;
         loop {
@@ -204,7 +248,11 @@ async fn cve_2022_41940_resets_in_the_middle_of_an_upgrade() {
     for _ in 0..20 {
         let mut http = Http::connect(host.address).await;
         http.send(&good).await;
-        if http.try_response().await.is_some_and(|response| response.status == 101) {
+        if http
+            .try_response()
+            .await
+            .is_some_and(|response| response.status == 101)
+        {
             let (stream, buffer) = http.into_stream();
             let mut websocket = WebSocket::over(stream, buffer);
             websocket.text("2probe").await;
@@ -253,7 +301,10 @@ async fn a_poll_left_behind_is_answered() {
         polling.start_poll().await;
         websocket.text("5").await;
         let response = polling.poll_response().await;
-        assert!(response.status == 400 || response.body == "6", "{response:?}");
+        assert!(
+            response.status == 400 || response.body == "6",
+            "{response:?}"
+        );
         websocket.text(r#"42["echo","over"]"#).await;
         assert_eq!(websocket.next_text().await, r#"42["echo","over"]"#);
         websocket.text("1").await;
@@ -273,7 +324,10 @@ async fn packets_right_behind_the_upgrade_are_not_lost() {
     let mut websocket = probe(&host, &polling).await;
     let mut bytes = Vec::new();
     for text in ["5", r#"42["echo",1]"#, r#"42["echo",2]"#] {
-        bytes.extend(synapse_hostile::masked(synapse_protocol::websocket::Opcode::Text, text.as_bytes()));
+        bytes.extend(synapse_hostile::masked(
+            synapse_protocol::websocket::Opcode::Text,
+            text.as_bytes(),
+        ));
     }
     websocket.send(&bytes).await;
     assert_eq!(websocket.next_text().await, r#"42["echo",1]"#);

@@ -22,7 +22,11 @@ async fn each_is_refused(frames: Vec<(&str, Vec<u8>, u16)>) {
         let mut client = Client::join(host.address).await;
         client.websocket.send(&bytes).await;
         assert_eq!(client.closed().await, Some(Some(code)), "{what}");
-        assert_eq!(within(what, reasons.recv()).await, Some("transport error"), "{what}");
+        assert_eq!(
+            within(what, reasons.recv()).await,
+            Some("transport error"),
+            "{what}"
+        );
 
         // And the same before anything else was said, one byte at a time.
         let mut client = Client::open(host.address).await;
@@ -44,7 +48,10 @@ async fn cve_2022_21676_reserved_bits_and_opcodes() {
         ("RSV3", fragment(FIN | 0x10 | 1, b"2"), 1002),
         ("RSV1 on a ping", fragment(FIN | 0x40 | 9, b""), 1002),
     ];
-    frames.extend([3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map(|opcode| ("reserved opcode", fragment(FIN | opcode, b"x"), 1002)));
+    frames.extend(
+        [3, 4, 5, 6, 7, 11, 12, 13, 14, 15]
+            .map(|opcode| ("reserved opcode", fragment(FIN | opcode, b"x"), 1002)),
+    );
     each_is_refused(frames).await;
 }
 
@@ -69,7 +76,12 @@ async fn cve_2026_27889_lengths() {
 async fn cve_2020_27813_a_sum_of_fragments_that_overflows() {
     let begin = fragment(2, b"x");
     let huge = head(0, 127, &(u64::MAX >> 1).to_be_bytes());
-    each_is_refused(vec![("continuation of 2^63 - 1", [begin, huge].concat(), 1009)]).await;
+    each_is_refused(vec![(
+        "continuation of 2^63 - 1",
+        [begin, huge].concat(),
+        1009,
+    )])
+    .await;
 }
 
 #[tokio::test]
@@ -89,9 +101,21 @@ async fn control_frames_are_short_and_whole() {
 async fn fragments_have_an_order() {
     each_is_refused(vec![
         ("continuation of nothing", fragment(FIN, b"x"), 1002),
-        ("text within a text", [fragment(1, b"4"), fragment(FIN | 1, b"4")].concat(), 1002),
-        ("binary within a text", [fragment(1, b"4"), fragment(2, b"4")].concat(), 1002),
-        ("continuation after the end", [masked(Opcode::Text, b"3"), fragment(FIN, b"x")].concat(), 1002),
+        (
+            "text within a text",
+            [fragment(1, b"4"), fragment(FIN | 1, b"4")].concat(),
+            1002,
+        ),
+        (
+            "binary within a text",
+            [fragment(1, b"4"), fragment(2, b"4")].concat(),
+            1002,
+        ),
+        (
+            "continuation after the end",
+            [masked(Opcode::Text, b"3"), fragment(FIN, b"x")].concat(),
+            1002,
+        ),
     ])
     .await;
 }
@@ -103,7 +127,11 @@ async fn text_is_utf_8() {
         ("overlong", fragment(FIN | 1, b"4\xc0\x80"), 1007),
         ("surrogate", fragment(FIN | 1, b"4\xed\xa0\x80"), 1007),
         ("cut off", fragment(FIN | 1, b"4\xe2\x82"), 1007),
-        ("in the second fragment", [fragment(1, b"4\xe2"), fragment(FIN, b"\x28")].concat(), 1007),
+        (
+            "in the second fragment",
+            [fragment(1, b"4\xe2"), fragment(FIN, b"\x28")].concat(),
+            1007,
+        ),
     ])
     .await;
 }
@@ -120,11 +148,17 @@ async fn unmasked_frames_are_refused() {
 
 #[tokio::test]
 async fn close_codes_are_allowed_ones() {
-    let mut frames: Vec<_> = [0_u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535]
-        .map(|code| ("code", fragment(FIN | 8, &code.to_be_bytes()), 1002))
-        .into();
+    let mut frames: Vec<_> = [
+        0_u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535,
+    ]
+    .map(|code| ("code", fragment(FIN | 8, &code.to_be_bytes()), 1002))
+    .into();
     frames.push(("half a code", fragment(FIN | 8, b"\x03"), 1002));
-    frames.push(("reason that is not UTF-8", fragment(FIN | 8, b"\x03\xe8\xff\xfe"), 1007));
+    frames.push((
+        "reason that is not UTF-8",
+        fragment(FIN | 8, b"\x03\xe8\xff\xfe"),
+        1007,
+    ));
     each_is_refused(frames).await;
 }
 
@@ -133,7 +167,10 @@ async fn good_close_codes_are_returned() {
     let host = Host::start();
     for code in [1000_u16, 1001, 1011, 3000, 4999] {
         let mut client = Client::join(host.address).await;
-        client.websocket.send(fragment(FIN | 8, &code.to_be_bytes())).await;
+        client
+            .websocket
+            .send(fragment(FIN | 8, &code.to_be_bytes()))
+            .await;
         assert_eq!(client.closed().await, Some(Some(code)));
     }
     let mut client = Client::join(host.address).await;
@@ -158,7 +195,9 @@ async fn cve_2026_44545_messages_over_the_limit() {
 
     let mut http = Http::connect(host.address).await;
     let (polling, _) = synapse_hostile::Polling::join(host.address).await;
-    let response = http.request("POST", &polling.target(), &[], text(1_000_001).as_bytes()).await;
+    let response = http
+        .request("POST", &polling.target(), &[], text(1_000_001).as_bytes())
+        .await;
     assert_eq!(response.status, 413);
     let mut polling = polling;
     assert_eq!(polling.post(&largest).await.status, 200);
@@ -175,14 +214,21 @@ async fn a_megabyte_in_legal_fragments_is_one_message() {
     let mut bytes = Vec::new();
     for (index, part) in text.as_bytes().chunks(1_000).enumerate() {
         let opcode = u8::from(index == 0);
-        let fin = if (index + 1) * 1_000 >= text.len() { FIN } else { 0 };
+        let fin = if (index + 1) * 1_000 >= text.len() {
+            FIN
+        } else {
+            0
+        };
         bytes.extend(fragment(fin | opcode, part));
         if index == 500 {
             bytes.extend(fragment(FIN | 9, b"between"));
         }
     }
     bystander.websocket.send(&bytes).await;
-    assert_eq!(bystander.websocket.next().await, Frame::Pong(b"between".to_vec()));
+    assert_eq!(
+        bystander.websocket.next().await,
+        Frame::Pong(b"between".to_vec())
+    );
     bystander.expect(&text).await;
     host.check(&mut bystander).await;
 }
@@ -202,7 +248,10 @@ async fn cve_2026_45736_no_memory_of_others_is_sent() {
     for len in [0, 1, 125, 126, 65_000, 66_000] {
         client.echo(&"e".repeat(len)).await;
     }
-    client.websocket.send(fragment(FIN | 8, &1000_u16.to_be_bytes())).await;
+    client
+        .websocket
+        .send(fragment(FIN | 8, &1000_u16.to_be_bytes()))
+        .await;
     assert_eq!(client.closed().await, Some(Some(1000)));
 }
 
@@ -214,9 +263,18 @@ async fn cve_2026_33219_unauthenticated_connections_end() {
     let host = Host::with(config);
     let mut attackers = Vec::new();
     for _ in 0..50 {
-        let mut websocket = WebSocket::open(host.address, "/socket.io/?EIO=4&transport=websocket").await;
+        let mut websocket =
+            WebSocket::open(host.address, "/socket.io/?EIO=4&transport=websocket").await;
         // The head of a frame of 900,000 bytes, and a little of it.
-        websocket.send([&head(FIN | 1, 127, &900_000_u64.to_be_bytes())[..], &[b'4'; 100]].concat()).await;
+        websocket
+            .send(
+                [
+                    &head(FIN | 1, 127, &900_000_u64.to_be_bytes())[..],
+                    &[b'4'; 100],
+                ]
+                .concat(),
+            )
+            .await;
         attackers.push(websocket);
     }
     for mut attacker in attackers {
