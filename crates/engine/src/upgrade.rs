@@ -8,6 +8,7 @@ use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE
 use http::{HeaderMap, Method};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use synapse_protocol::engine::{Packet, decode_packet};
 use synapse_protocol::websocket::{self, Decoder, Message, Opcode, Role, accept_key};
 use tokio::net::TcpStream;
@@ -78,17 +79,20 @@ pub(crate) async fn take_stream(
     on_upgrade: OnUpgrade,
 ) -> Result<(WebSocketStream, Bytes), hyper::Error> {
     let upgraded = on_upgrade.await?;
-    Ok(match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let stream = parts.io.into_inner();
-            // Without it a small packet waits for the acknowledgement of the one before, 40 ms and more.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "failed to set TCP_NODELAY");
-            }
-            (WebSocketStream::Tcp(stream), parts.read_buf)
-        }
-        Err(upgraded) => (WebSocketStream::Boxed(boxed(upgraded)), Bytes::new()),
-    })
+    let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (parts.io, parts.read_buf),
+        // `axum::serve` and others let hyper-util find the version of HTTP first, which wraps the stream.
+        Err(upgraded) => match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(parts) => (parts.io, parts.read_buf),
+            Err(upgraded) => return Ok((WebSocketStream::Boxed(boxed(upgraded)), Bytes::new())),
+        },
+    };
+    let stream = parts.0.into_inner();
+    // Without it a small packet waits for the acknowledgement of the one before, 40 ms and more.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
+    }
+    Ok((WebSocketStream::Tcp(stream), parts.1))
 }
 
 fn boxed(upgraded: Upgraded) -> crate::stream::BoxedStream {
@@ -317,5 +321,50 @@ mod tests {
             );
         }
         assert!(!is_upgrade(&with("connection", "keep-alive")));
+    }
+
+    /// The stream that an upgrade gives when hyper-util's server, which finds the version of HTTP by itself, has accepted the connection.
+    #[tokio::test]
+    async fn a_tcp_stream_is_taken_as_it_is_from_servers_that_wrap_it() {
+        use http_body_util::Empty;
+        use hyper::service::service_fn;
+        use hyper_util::rt::TokioExecutor;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nrest")
+            .await
+            .unwrap();
+        let (sender, mut taken) = tokio::sync::mpsc::channel(1);
+        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            let (upgrade, sender) = (hyper::upgrade::on(&mut request), sender.clone());
+            tokio::spawn(async move {
+                sender
+                    .send(take_stream(upgrade).await.unwrap())
+                    .await
+                    .is_ok()
+            });
+            let response = http::Response::builder()
+                .status(101)
+                .header("upgrade", "websocket")
+                .header("connection", "upgrade");
+            async move { response.body(Empty::<Bytes>::new()) }
+        });
+        let (accepted, _) = listener.accept().await.unwrap();
+        let builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .serve_connection_with_upgrades(TokioIo::new(accepted), service)
+            .await
+            .unwrap();
+        let (stream, read) = taken.recv().await.unwrap();
+        assert!(matches!(stream, WebSocketStream::Tcp(_)));
+        assert_eq!(&read[..], b"rest");
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
     }
 }

@@ -260,8 +260,14 @@ mod tests {
             let row = format!("| `{}`, `{}` |", setting.variable, setting.flag);
             assert!(readme.contains(&row), "README.md lacks the row {row}");
         }
-        let rows = readme.lines().filter(|line| line.starts_with("| `") && line.contains("`, `--"));
-        assert_eq!(rows.count(), ALL.len(), "README.md has a row for a setting that is none");
+        let rows = readme
+            .lines()
+            .filter(|line| line.starts_with("| `") && line.contains("`, `--"));
+        assert_eq!(
+            rows.count(),
+            ALL.len(),
+            "README.md has a row for a setting that is none"
+        );
     }
 
     #[test]

@@ -256,6 +256,8 @@ impl synapse_engine::Client for Client {
         };
         let handled = match incoming {
             Ok(Some(incoming)) => self.handle(incoming, cx),
+            // Attachments of a client that is in no namespace are never wanted: it must not make us hold them (GHSA-55mf-67qm-4wpg).
+            Ok(None) if self.sockets.is_empty() => Err(CloseReason::ForcedServerClose),
             Ok(None) => Ok(()),
             Err(error) => {
                 tracing::debug!(%error, "failed to decode a packet");

@@ -170,18 +170,22 @@ async fn connections_that_redis_ends_are_built_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_takes_long_is_no_outage() {
     let redis = Redis::start().await;
-    let options = quick();
+    let options = RedisOptions {
+        probe_interval: Duration::from_millis(50),
+        probe_timeout: Duration::from_millis(250),
+        ..quick()
+    };
     let adapter = RedisAdapter::start(redis.settings(), options.clone());
     let local = Recorder::new(&[]);
     adapter.attach("/", local.clone());
     ready(&adapter).await;
-    *local.delivery_time.lock() = options.probe_timeout + Duration::from_millis(100);
+    *local.delivery_time.lock() = options.probe_timeout + Duration::from_millis(50);
     let mut peer = Peer::connect(&redis).await;
-    for _ in 0..6 {
+    for _ in 0..12 {
         // Comes while the one before is still being delivered, and a probe behind both.
         peer.publish("socket.io#/#", capture("emit")).await;
         assert_eq!(local.take(1).await.len(), 1);
     }
     let status = wait_for_state(&adapter, RedisState::Connected).await;
-    assert_eq!((status.reconnects, status.received), (0, 6));
+    assert_eq!((status.reconnects, status.received), (0, 12));
 }

@@ -175,7 +175,8 @@ async fn attachments_have_a_limit_of_bytes_together() {
 #[tokio::test]
 async fn ghsa_55mf_67qm_4wpg_half_finished_packets_before_connect() {
     let mut config = quick_config();
-    config.timing.connect_timeout = Duration::from_millis(200);
+    // Long: such a client is closed for what it sends, not for what it does not.
+    config.timing.connect_timeout = Duration::from_secs(45);
     let host = Host::with(config);
     let mut bystander = host.bystander().await;
 
