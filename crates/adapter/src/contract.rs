@@ -2,7 +2,7 @@
 //!
 //! An adapter's crate enables the feature `contract` for its tests, depends on tokio there, and adds one line:
 //!
-//! ```ignore
+//! ```text
 //! mod classic {
 //!     synapse_adapter::adapter_contract!(|| two_nodes(Mode::Classic));
 //! }

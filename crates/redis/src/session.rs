@@ -67,6 +67,8 @@ async fn deliver(
             heard = true;
         }
         if heard {
+            // The publisher may wait for this very thread, where no other can take it over, and more may have come in already.
+            tokio::task::yield_now().await;
             // Taken after the delivery, whose length says nothing about Redis.
             session.heard = Instant::now();
         }

@@ -22,3 +22,8 @@
 pub use synapse_adapter as adapter;
 pub use synapse_redis as redis;
 pub use synapse_socket::*;
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

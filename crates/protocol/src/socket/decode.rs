@@ -1,7 +1,8 @@
 //! Text to packet: the second step of a message's way in, after Engine.IO took its type digit off.
 //!
 //! Follows the decoder of Node's `socket.io-parser`, so that both servers accept the same clients, and is stricter where that one lets
-//! nonsense through that no client writes: an attachment count of no digits, white space for an id, an event without payload.
+//! nonsense through that no client writes: an attachment count of no digits, white space for an id, an event
+//! without payload, an ack without id.
 
 use std::borrow::Cow;
 

@@ -532,7 +532,11 @@ mod tests {
         }
 
         #[test]
-        fn agrees_with_serde_json_about_mutated_json(value in value(), at in any::<prop::sample::Index>(), new in prop::option::of("[\\[\\]{}:,\"\\\\u0-9.eE+\u{0}-\u{1f}-]")) {
+        fn agrees_with_serde_json_about_mutated_json(
+            value in value(),
+            at in any::<prop::sample::Index>(),
+            new in prop::option::of("[\\[\\]{}:,\"\\\\u0-9.eE+\u{0}-\u{1f}-]"),
+        ) {
             let json = serde_json::to_string(&value).expect("a value serialises");
             prop_assert!(scan(&json, 400, None).is_ok());
             let mut characters: Vec<char> = json.chars().collect();
@@ -548,6 +552,5 @@ mod tests {
             // There is no claim about the result: arbitrary text is hardly ever JSON. It must not panic.
             let _ = scan(&text, depth_max, attachments);
         }
-
     }
 }

@@ -149,9 +149,6 @@ async fn another_kind_of_server_is_told_from_redis() {
     .await;
 }
 
-/// What the child process of the next test connects to.
-const CHILD_URL: &str = "SYNAPSE_TEST_TLS_URL";
-
 #[tokio::test]
 async fn tls_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
     let (redis, certificate) = Redis::start_tls().await;
@@ -163,26 +160,16 @@ async fn tls_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
     )
     .await;
     // Which authorities are trusted is read once per process, so the other half runs in one of its own.
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["logins::tls_child", "--exact", "--ignored"])
+    let tests = std::env::current_exe().unwrap();
+    let connect = tests.ancestors().nth(2).unwrap().join("examples/connect");
+    let trusting = std::process::Command::new(connect)
+        .env("REDIS_URL", url)
         .env("SSL_CERT_FILE", certificate)
-        .env(CHILD_URL, url)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout);
+    let said = String::from_utf8_lossy(&trusting.stdout);
     assert!(
-        child.status.success() && said.contains("1 passed"),
-        "{said}"
+        trusting.status.success() && said.contains("proven"),
+        "{trusting:?}"
     );
-}
-
-#[tokio::test]
-#[ignore = "run by the test above, in a process that trusts its certificate"]
-async fn tls_child() {
-    let Ok(url) = std::env::var(CHILD_URL) else {
-        return;
-    };
-    let adapter = start(&url);
-    ready(&adapter).await;
-    assert!(adapter.status().round_trip.is_some());
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod ends;
 mod events;
 mod handshakes;
+mod holding;
 mod log;
 mod middleware;
 mod mounted;
