@@ -62,7 +62,7 @@ impl Polling {
         }
     }
 
-    /// Takes the body of a POST that is to be handled.
+    /// Takes the body of a POST that is to be handled, or to be dropped because the session is over.
     pub(crate) fn take_body(&mut self) -> Option<Bytes> {
         match std::mem::take(&mut self.post) {
             PendingPost::Filled(body, waker) => {
@@ -78,6 +78,14 @@ impl Polling {
         }
     }
 
+    /// Takes the WebSocket that takes over, unless a POST of before is still under way: its packets come first.
+    pub(crate) fn take_handover(&mut self) -> Option<Box<Handover>> {
+        match self.post {
+            PendingPost::None => self.handover.take(),
+            PendingPost::Reading | PendingPost::Filled(..) => None,
+        }
+    }
+
     /// Answers the pending poll with a noop.
     pub(crate) fn release_poll(&mut self) {
         self.noop = true;
@@ -90,8 +98,8 @@ impl Polling {
     }
 
     /// Until when the session waits for the poll that tells the client it is over, if it does.
-    pub(crate) fn closing_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.closing_until.filter(|until| *until > now)
+    pub(crate) fn closing_until(&self) -> Option<Timestamp> {
+        self.closing_until
     }
 }
 
@@ -112,7 +120,7 @@ impl PollRequest {
                     polling.poll = PendingPoll::Waiting(None);
                     false
                 }
-                Link::Tcp(_) | Link::Task | Link::Gone => false,
+                Link::Tcp(_) | Link::Task { .. } | Link::Gone => false,
             };
             if overlap {
                 connection.close_locked(&mut state, CloseReason::TransportError);
@@ -134,11 +142,20 @@ impl Future for PollRequest {
     type Output = Vec<u8>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
-        let Some(payload) = take_payload(&mut self.connection.lock(), cx) else {
-            return Poll::Pending;
+        let (payload, is_goodbye) = {
+            let mut state = self.connection.lock();
+            let Some(payload) = take_payload(&mut state, cx) else {
+                return Poll::Pending;
+            };
+            // A session that is over but has not been ended by its task yet says so in the next poll.
+            let is_goodbye = match &state.link {
+                Link::Polling(polling) => polling.closing_until.is_some(),
+                Link::Tcp(_) | Link::Task { .. } | Link::Gone => false,
+            };
+            (payload, is_goodbye)
         };
         self.answered = true;
-        if self.connection.is_closed() {
+        if is_goodbye {
             self.connection.core().sessions.remove(self.connection.id());
         }
         Poll::Ready(payload)
@@ -183,8 +200,11 @@ impl Drop for PollRequest {
             if let Link::Polling(polling) = &mut state.link {
                 polling.poll = PendingPoll::None;
             }
-            self.connection
-                .close_locked(&mut state, CloseReason::TransportError);
+            // A client that has gone over to its WebSocket may leave its last poll behind.
+            if state.is_polling() {
+                self.connection
+                    .close_locked(&mut state, CloseReason::TransportError);
+            }
         }
     }
 }
@@ -208,7 +228,7 @@ impl PostRequest {
                     }
                     PendingPost::Reading | PendingPost::Filled(..) => true,
                 },
-                Link::Tcp(_) | Link::Task | Link::Gone => false,
+                Link::Tcp(_) | Link::Task { .. } | Link::Gone => false,
             };
             if overlap {
                 connection.close_locked(&mut state, CloseReason::TransportError);
@@ -228,8 +248,11 @@ impl PostRequest {
     /// Gives the request up without closing the session, which is what a body over the limit gets.
     pub(crate) fn refuse(mut self) {
         self.done = true;
-        if let Link::Polling(polling) = &mut self.connection.lock().link {
+        let mut state = self.connection.lock();
+        if let Link::Polling(polling) = &mut state.link {
             polling.post = PendingPost::None;
+            // A WebSocket may wait for it.
+            state.wake_task();
         }
     }
 
@@ -256,7 +279,7 @@ impl PostRequest {
                         Poll::Ready(())
                     }
                 },
-                Link::Tcp(_) | Link::Task | Link::Gone => Poll::Ready(()),
+                Link::Tcp(_) | Link::Task { .. } | Link::Gone => Poll::Ready(()),
             }
         })
         .await;
@@ -267,7 +290,15 @@ impl PostRequest {
 impl Drop for PostRequest {
     fn drop(&mut self) {
         if !self.done {
-            self.connection.close(CloseReason::TransportError);
+            let mut state = self.connection.lock();
+            let is_taken = match &state.link {
+                Link::Polling(polling) => matches!(polling.post, PendingPost::None),
+                Link::Tcp(_) | Link::Task { .. } | Link::Gone => true,
+            };
+            if state.is_polling() || !is_taken {
+                self.connection
+                    .close_locked(&mut state, CloseReason::TransportError);
+            }
         }
     }
 }

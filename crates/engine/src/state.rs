@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::task::Waker;
 
 use synapse_protocol::CloseReason;
-use synapse_protocol::engine::Session;
+use synapse_protocol::engine::{Session, State as SessionState};
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::outbox::{Outbox, WRITE_SEGMENTS_MAX};
@@ -24,6 +24,10 @@ pub(crate) struct State {
     pub(crate) reading_paused: bool,
     /// Somebody will write what is in the outbox: a flusher, or the task once the stream can take it.
     pub(crate) scheduled: bool,
+    /// The task does not read because the application has enough to do: what the client answers lies unread.
+    pub(crate) busy: bool,
+    /// The client cannot be missed for now: it took something of much that waited for it, or has just been held up.
+    pub(crate) excused: bool,
 }
 
 /// Where the outbox goes.
@@ -33,7 +37,10 @@ pub(crate) enum Link {
     /// To a TCP stream, from whichever thread.
     Tcp(OwnedWriteHalf),
     /// To a stream that only the session's task can write, such as a TLS one.
-    Task,
+    Task {
+        /// Bytes that the task has taken from the outbox and not written yet.
+        writing: usize,
+    },
     /// Nowhere any more.
     Gone,
 }
@@ -49,6 +56,8 @@ impl State {
             disconnecting: None,
             reading_paused: false,
             scheduled: false,
+            busy: false,
+            excused: false,
         }
     }
 
@@ -58,16 +67,44 @@ impl State {
         }
     }
 
+    /// Bytes that wait for the client.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.outbox.bytes()
+        let writing = match self.link {
+            Link::Task { writing } => writing,
+            Link::Tcp(_) | Link::Polling(_) | Link::Gone => 0,
+        };
+        self.outbox.bytes() + writing
+    }
+
+    /// Whether the client uses polling, or did so until its session ended.
+    pub(crate) fn is_polling(&self) -> bool {
+        let is_upgraded = self.session.state() == SessionState::WebSocket;
+        matches!(self.link, Link::Polling(_)) && !is_upgraded
+    }
+
+    /// Whether a missing pong may be our own fault. Asked each time the heartbeat looks, so that an excuse covers one wait.
+    pub(crate) fn take_excuse(&mut self) -> bool {
+        let is_there = match &self.link {
+            // A client that does not even poll has no excuse.
+            Link::Polling(polling) => polling.has_poll(),
+            Link::Tcp(_) | Link::Task { .. } => true,
+            Link::Gone => false,
+        };
+        std::mem::take(&mut self.excused) | (self.busy && is_there)
+    }
+
+    /// Whether the application is too busy for more of the client's messages.
+    pub(crate) fn set_busy(&mut self, busy: bool) {
+        self.excused |= self.busy && !busy;
+        self.busy = busy;
     }
 
     /// Whether a message would go out at once.
     pub(crate) fn is_writable(&self) -> bool {
-        self.outbox.is_empty()
+        self.waiting_bytes() == 0
             && match &self.link {
                 Link::Polling(polling) => polling.has_poll(),
-                Link::Tcp(_) | Link::Task => true,
+                Link::Tcp(_) | Link::Task { .. } => true,
                 Link::Gone => false,
             }
     }
@@ -82,7 +119,10 @@ impl State {
             Link::Tcp(stream) => {
                 while !outbox.is_empty() {
                     match write_once(stream, outbox) {
-                        Ok(written) => outbox.advance(written),
+                        Ok(written) => {
+                            outbox.advance(written);
+                            self.excused |= self.reading_paused;
+                        }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                             return Ok(false);
                         }
@@ -96,17 +136,26 @@ impl State {
                 polling.wake_poll();
                 Ok(true)
             }
-            Link::Task => Ok(false),
+            Link::Task { .. } => Ok(false),
             Link::Gone => Ok(true),
         }
     }
 
     /// Takes the outbox for a task that writes it itself; without one, nothing is scheduled any more.
     pub(crate) fn start_write(&mut self) -> Option<Box<Outbox>> {
-        self.scheduled = !self.outbox.is_empty();
+        let outbox = std::mem::take(&mut self.outbox);
+        self.scheduled = !outbox.is_empty();
+        self.note_unwritten(outbox.bytes());
         self.resume_reading();
-        self.scheduled
-            .then(|| Box::new(std::mem::take(&mut self.outbox)))
+        self.scheduled.then(|| Box::new(outbox))
+    }
+
+    /// The task has so much left of what it took.
+    pub(crate) fn note_unwritten(&mut self, left: usize) {
+        if let Link::Task { writing } = &mut self.link {
+            self.excused |= self.reading_paused && left < *writing;
+            *writing = left;
+        }
     }
 
     pub(crate) fn clear_outbox(&mut self) {

@@ -33,7 +33,7 @@ impl WebSocketStream {
                 let (read, write) = stream.into_split();
                 (ReadHalf::Tcp(read), Link::Tcp(write))
             }
-            Self::Boxed(stream) => (ReadHalf::Boxed(stream), Link::Task),
+            Self::Boxed(stream) => (ReadHalf::Boxed(stream), Link::Task { writing: 0 }),
         }
     }
 
@@ -87,13 +87,13 @@ pub(crate) async fn linger(reader: ReadHalf, link: Link, rest: Vec<u8>) {
             }
             (
                 ReadHalf::Boxed(mut stream),
-                Link::Task | Link::Tcp(_) | Link::Polling(_) | Link::Gone,
+                Link::Task { .. } | Link::Tcp(_) | Link::Polling(_) | Link::Gone,
             ) => {
                 stream.write_all(&rest).await?;
                 stream.shutdown().await?;
                 drain(&mut stream).await
             }
-            (ReadHalf::Tcp(_), Link::Task | Link::Polling(_) | Link::Gone) => Ok(()),
+            (ReadHalf::Tcp(_), Link::Task { .. } | Link::Polling(_) | Link::Gone) => Ok(()),
         }
     };
     // Whether the client listened to the end is its own affair.

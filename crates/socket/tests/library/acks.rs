@@ -234,3 +234,54 @@ async fn an_answer_of_another_client_is_not_taken() {
     log.expect(&["mine"]).await;
     asking.await.unwrap();
 }
+
+/// Runs a future on a thread that no runtime knows.
+fn block_on<F: Future + Send + 'static>(future: F) -> F::Output
+where
+    F::Output: Send,
+{
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let thread = std::thread::spawn(|| {
+        let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+        let mut future = std::pin::pin!(future);
+        loop {
+            match future
+                .as_mut()
+                .poll(&mut std::task::Context::from_waker(&waker))
+            {
+                std::task::Poll::Ready(output) => return output,
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    });
+    thread.join().expect("a future that does not panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threads_of_no_runtime_may_ask_and_emit() {
+    let (host, mut client, socket) = joined().await;
+    let asking = tokio::task::spawn_blocking(move || {
+        socket.emit("said", 1).unwrap();
+        block_on(async move {
+            let timeout = Some(DEADLINE);
+            let answer = socket.emit_with_ack::<u8>("asked", 2, timeout).await;
+            let never = Some(Duration::from_millis(10));
+            let timed_out = socket.emit_with_ack::<u8>("asked", 3, never).await;
+            (answer, timed_out)
+        })
+    });
+    client.expect(r#"42["said",1]"#).await;
+    let question = client.next().await;
+    client
+        .send(&format!("43{}[7]", ack_id(&question)))
+        .await;
+    let (answer, timed_out) = asking.await.unwrap();
+    assert_eq!(answer.unwrap(), 7);
+    assert!(matches!(timed_out, Err(AckError::TimedOut)));
+    drop(host);
+}

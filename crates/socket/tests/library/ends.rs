@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use synapse_hostile::{Client, Host, Polling, eventually, quick_config, within};
-use synapse_socket::{EngineConfig, Server, Socket};
+use synapse_socket::{EngineConfig, Server, ServerBuilder, Socket, TransportKind};
 
 use crate::log::{Log, Writer};
 
@@ -338,4 +338,237 @@ async fn a_disconnect_handler_may_wait_and_may_panic() {
     drop(Client::join(host.address).await);
     log.expect(&["transport close"]).await;
     host.settled(0).await;
+}
+
+/// Whom to take leave of is written in the socket's data, most of the time.
+#[tokio::test]
+async fn the_data_of_a_socket_is_there_for_its_last_handlers() {
+    let mut log = Log::new();
+    let host = Host::start();
+    let main = host.io.of("/");
+    main.on_connect(|socket: Socket| async move {
+        socket.update_data(|data| data.insert("name".to_owned(), "Ada".into()));
+    });
+    let writer = log.writer();
+    main.on_disconnecting(move |socket, _| {
+        writer.line(format!("disconnecting {}", socket.data()["name"]));
+        async {}
+    });
+    let writer = log.writer();
+    main.on_disconnect(move |socket, _| {
+        writer.line(format!("disconnect {}", socket.data()["name"]));
+        async {}
+    });
+    drop(Client::join(host.address).await);
+    log.expect(&["disconnecting \"Ada\"", "disconnect \"Ada\""])
+        .await;
+}
+
+#[tokio::test]
+async fn the_transport_of_a_socket_is_known_to_its_last_handlers() {
+    let mut log = Log::new();
+    let host = Host::start();
+    let writer = log.writer();
+    host.io.of("/").on_disconnect(move |socket, _| {
+        writer.line(socket.transport().as_str());
+        async {}
+    });
+    drop(Client::join(host.address).await);
+    log.expect(&[TransportKind::WebSocket.as_str()]).await;
+    let (mut polling, _) = Polling::join(host.address).await;
+    polling.post("1").await;
+    log.expect(&[TransportKind::Polling.as_str()]).await;
+}
+
+/// Each handler puts out all who are left, and they do the same: the stack must not grow with their number.
+#[tokio::test]
+async fn disconnect_handlers_may_disconnect_others_without_end() {
+    const CLIENTS: usize = 1_500;
+    let host = Host::start();
+    let main = host.io.of("/");
+    let everyone = main.clone();
+    main.on_disconnect(move |_, _| {
+        let everyone = everyone.clone();
+        async move { everyone.local().disconnect_clients() }
+    });
+    let mut clients = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS {
+        clients.push(Client::join(host.address).await);
+    }
+    drop(clients.pop());
+    host.settled(0).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_after_its_client_has_gone_ends_no_other() {
+    let mut log = Log::new();
+    let host = Host::start();
+    let open: Arc<tokio::sync::Semaphore> = Arc::new(tokio::sync::Semaphore::new(0));
+    let (gate, writer) = (Arc::clone(&open), log.writer());
+    host.io
+        .of("/")
+        .on("wait", move |synapse_socket::Data(n): synapse_socket::Data<u8>| {
+            let (gate, writer) = (Arc::clone(&gate), writer.clone());
+            async move {
+                writer.line("waiting");
+                gate.acquire().await.unwrap().forget();
+                assert_ne!(n, 0, "what a test wants to see");
+                writer.line(n.to_string());
+            }
+        });
+    let mut client = Client::join(host.address).await;
+    for n in 0..3 {
+        client.send(&format!(r#"42["wait",{n}]"#)).await;
+        log.expect(&["waiting"]).await;
+    }
+    drop(client);
+    host.settled(0).await;
+    open.add_permits(1);
+    open.add_permits(2);
+    let mut lines = [log.next().await, log.next().await];
+    lines.sort();
+    assert_eq!(lines, ["1", "2"]);
+}
+
+/// A server on a runtime of its own, which ends when the test says so.
+fn apart(builder: impl FnOnce() -> ServerBuilder) -> (tokio::runtime::Runtime, Host) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let host = {
+        let _context = runtime.enter();
+        Host::serve(builder().build())
+    };
+    (runtime, host)
+}
+
+/// A program that ends when its server has closed takes nothing with it that a client was still to get.
+#[tokio::test]
+async fn a_closed_server_has_said_everything() {
+    let (runtime, host) = apart(Server::builder);
+    let mut client = Client::join(host.address).await;
+    let big = "x".repeat(900_000);
+    for _ in 0..10 {
+        host.io.emit("last", &big).unwrap();
+    }
+    let io = host.io.clone();
+    let closed = runtime.spawn(async move { io.close().await });
+    // Far more waits than any kernel buffers for us, so the server is not through before we read.
+    let reading = async {
+        for _ in 0..10 {
+            client.expect(&format!(r#"42["last","{big}"]"#)).await;
+        }
+        assert_eq!(client.closed().await, Some(None));
+    };
+    let ending = async {
+        within("the server to close", closed).await.unwrap();
+        runtime.shutdown_background();
+    };
+    tokio::join!(ending, reading);
+}
+
+/// Handshakes that were admitted before the server closed are not left over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_in_while_the_server_closes_is_closed() {
+    for polling in [true, false] {
+        let (asked, mut asking) = tokio::sync::mpsc::unbounded_channel();
+        let (decide, deciding) = std::sync::mpsc::channel::<()>();
+        let deciding = std::sync::Mutex::new(deciding);
+        let host = Host::serve(Server::builder().config(quick_config()).allow_request(
+            move |_| {
+                asked.send(()).unwrap();
+                deciding.lock().unwrap().recv().unwrap();
+                Ok(())
+            },
+        ).build());
+        let address = host.address;
+        let coming = tokio::spawn(async move {
+            if polling {
+                let mut http = synapse_hostile::Http::connect(address).await;
+                let target = "/socket.io/?EIO=4&transport=polling";
+                let response = http.request("GET", target, &[], b"").await;
+                assert_eq!(response.status, 503);
+            } else {
+                let mut http = synapse_hostile::Http::connect(address).await;
+                let target = "/socket.io/?EIO=4&transport=websocket";
+                http.send(synapse_hostile::handshake_request(target, &[]))
+                    .await;
+                assert_eq!(http.response().await.status, 101);
+                http.closed().await;
+            }
+        });
+        within("the handshake", asking.recv()).await.unwrap();
+        within("the server to close", host.io.close()).await;
+        decide.send(()).unwrap();
+        within("the refusal", coming).await.unwrap();
+        host.settled(0).await;
+    }
+}
+
+/// However many clients there are of each kind, and though more of them come in meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_thousands_of_clients_closes() {
+    const OF_EACH: usize = 1_000;
+    let host = Host::start();
+    let mut clients = Vec::new();
+    let mut pollers = Vec::new();
+    for _ in 0..OF_EACH {
+        clients.push(Client::join(host.address).await);
+        let (mut polling, _) = Polling::join(host.address).await;
+        polling.start_poll().await;
+        pollers.push(polling);
+    }
+    let address = host.address;
+    let coming = tokio::spawn(async move {
+        let mut refused = 0;
+        while refused < 20 {
+            let mut http = synapse_hostile::Http::connect(address).await;
+            let target = "/socket.io/?EIO=4&transport=websocket";
+            http.send(synapse_hostile::handshake_request(target, &[]))
+                .await;
+            match http.response().await.status {
+                101 => http.closed().await,
+                status => {
+                    assert_eq!(status, 503);
+                    refused += 1;
+                }
+            }
+        }
+    });
+    within("the server to close", host.io.close()).await;
+    for client in &mut clients {
+        assert_eq!(client.closed().await, Some(None));
+    }
+    for polling in &mut pollers {
+        assert_eq!(polling.poll_response().await.body, "1");
+    }
+    within("the last to be refused", coming).await.unwrap();
+    host.settled(0).await;
+}
+
+/// The limit is kept though all of them are admitted before the first is in.
+#[tokio::test]
+async fn sessions_stay_within_their_limit_when_many_come_at_once() {
+    const LIMIT: usize = 3;
+    let mut config = quick_config();
+    config.limits.sessions_max = LIMIT;
+    let host = Host::with(config);
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let mut handshakes = Vec::new();
+    for _ in 0..20 {
+        handshakes.push(synapse_hostile::Http::connect(host.address).await);
+    }
+    for http in &mut handshakes {
+        http.send(synapse_hostile::handshake_request(target, &[]))
+            .await;
+    }
+    let mut most = 0;
+    for http in &mut handshakes {
+        let _ = http.response().await;
+        most = most.max(host.io.stats().sessions);
+    }
+    eventually("all to be in or refused", || host.io.stats().sessions > 0).await;
+    assert!(most.max(host.io.stats().sessions) <= LIMIT, "{most}");
 }

@@ -225,3 +225,63 @@ async fn a_middleware_that_panics_costs_its_own_client_only() {
     host.check(&mut bystander).await;
     eventually("one socket", || host.socket_count() == 1).await;
 }
+
+/// The refusal of an attempt that the client has given up must not end the next one.
+#[tokio::test]
+async fn a_client_that_left_while_it_was_decided_about_is_not_refused() {
+    let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (host, open, mut log) = (Host::start(), Arc::new(Notify::new()), Log::new());
+    let (notify, writer) = (Arc::clone(&open), log.writer());
+    host.io.of("/").use_middleware(move || {
+        let is_first = first.swap(false, std::sync::atomic::Ordering::Relaxed);
+        let (notify, writer) = (Arc::clone(&notify), writer.clone());
+        async move {
+            writer.line("asked");
+            if is_first {
+                notify.notified().await;
+                writer.line("refused");
+                return Err(Refusal::new("no"));
+            }
+            Ok(())
+        }
+    });
+    let mut client = Client::open(host.address).await;
+    client.send("40").await;
+    log.expect(&["asked"]).await;
+    client.send("41").await;
+    client.send("40").await;
+    log.expect(&["asked"]).await;
+    assert!(client.next().await.starts_with(r#"40{"sid":""#));
+    open.notify_one();
+    log.expect(&["refused"]).await;
+    client.echo("in").await;
+}
+
+/// An event for a client that is not in yet, or not any more, is lost, as it is documented; an answer to it cannot come.
+#[tokio::test]
+async fn events_before_and_after_a_socket_s_life_are_lost() {
+    let (host, mut log) = (Host::start(), Log::new());
+    let writer = log.writer();
+    host.io.of("/").use_middleware(move |socket: Socket| {
+        let writer = writer.clone();
+        async move {
+            socket.emit("early", 1).unwrap();
+            assert!(!socket.emit_volatile("early", 2).unwrap());
+            let answer = socket.emit_with_ack::<u8>("early", 3, None).await;
+            writer.line(answer.unwrap_err().to_string());
+            Ok(())
+        }
+    });
+    host.io.of("/").on_disconnect(|socket, _| async move {
+        socket.emit("late", 1).unwrap();
+    });
+    let mut client = Client::open(host.address).await;
+    client.send("40").await;
+    let welcome = client.next().await;
+    assert!(welcome.starts_with(r#"40{"sid":""#), "{welcome}");
+    log.expect(&["socket has been disconnected"]).await;
+    client.send("41").await;
+    client.send("40").await;
+    let welcome = client.next().await;
+    assert!(welcome.starts_with(r#"40{"sid":""#), "{welcome}");
+}

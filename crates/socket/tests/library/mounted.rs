@@ -195,3 +195,61 @@ async fn a_session_may_be_taken_over_by_a_stream_that_is_not_tcp() {
     websocket.text(r#"42["echo","over"]"#).await;
     assert_eq!(websocket.next_text().await, r#"42["echo","over"]"#);
 }
+
+/// A stream that keeps what is written until it is flushed, as TLS does, and whose flush has to wait for the client.
+#[tokio::test]
+async fn a_stream_with_a_buffer_of_its_own_is_flushed_to_the_end() {
+    let io = server();
+    let (client, stream) = tokio::io::duplex(64);
+    let stream = tokio::io::BufStream::with_capacity(1024, 64 * 1024, stream);
+    let service = TowerToHyperService::new(io.service());
+    let connection = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::spawn(connection);
+    let websocket = upgrade_in_memory(client, "/socket.io/?EIO=4&transport=websocket").await;
+    let mut client = Client::over(websocket).await;
+    client.join_namespace("/").await;
+    let long = "x".repeat(10_000);
+    io.emit("long", &long).unwrap();
+    client.expect(&format!(r#"42["long","{long}"]"#)).await;
+}
+
+/// What such a stream is being written counts against the limit, and for volatile events.
+#[tokio::test]
+async fn a_stream_that_is_not_tcp_has_the_limits_of_any_other() {
+    const EVENT: usize = 10_000;
+    let mut config = quick_config();
+    config.limits.outbox_bytes_max = 20 * EVENT;
+    let io = Server::builder().config(config).build();
+    io.of("/");
+    let client = join_in_memory(&io).await;
+    let event = "x".repeat(EVENT);
+    let mut taken = 0;
+    while io.stats().overflowed == 0 {
+        for _ in 0..10 {
+            io.emit("event", &event).unwrap();
+            taken += 1;
+        }
+        assert!(taken <= 30, "{taken} events of {EVENT} B were taken");
+        // The session's task takes what is there.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_tcp_drops_volatile_events_while_it_is_written() {
+    let io = server();
+    let mut client = join_in_memory(&io).await;
+    let event = "x".repeat(100_000);
+    io.emit("event", &event).unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    io.of("/").broadcast().volatile().emit("dropped", 1).unwrap();
+    client.expect(&format!(r#"42["event","{event}"]"#)).await;
+    client.echo("next").await;
+}
