@@ -104,13 +104,12 @@ impl Connection {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// How packets travel at the moment.
+    /// How packets travel at the moment, or did so until the session was over.
     pub fn transport(&self) -> TransportKind {
-        match self.state.lock().session.state() {
-            SessionState::WebSocket => TransportKind::WebSocket,
-            SessionState::Polling | SessionState::Probing { .. } | SessionState::Closed(_) => {
-                TransportKind::Polling
-            }
+        if self.state.lock().is_polling() {
+            TransportKind::Polling
+        } else {
+            TransportKind::WebSocket
         }
     }
 
@@ -193,7 +192,7 @@ impl Connection {
         if state.session.is_closed() || (volatile && !state.is_writable()) {
             return Pushed::Refused;
         }
-        let waiting = state.outbox.bytes();
+        let waiting = state.waiting_bytes();
         if waiting > 0 && waiting + len > self.core.config.limits.outbox_bytes_max {
             // One slow reader must not hold memory without end, so a full outbox closes that session only.
             self.core
@@ -250,11 +249,21 @@ impl Connection {
         state
     }
 
-    /// Whether so much waits to be written that the task should not read; it is woken when that has changed.
-    pub(crate) fn pause_reading(&self) -> bool {
+    /// Whether the task should not read: the application is too busy for more of the client's messages, or so much waits to be written. The
+    /// task is woken when the latter has changed.
+    pub(crate) fn pause_reading(&self, busy: bool) -> bool {
         let mut state = self.state.lock();
+        state.set_busy(busy);
         state.reading_paused = state.waiting_bytes() > self.core.config.limits.outbox_bytes_pause;
-        state.reading_paused
+        busy || state.reading_paused
+    }
+
+    /// The application may be less busy than it was, though nothing has happened that its session's task could know of.
+    pub fn resume(&self) {
+        let state = self.state.lock();
+        if state.busy {
+            state.wake_task();
+        }
     }
 
     /// Why the application wants the session to end, if it does.
@@ -303,6 +312,8 @@ impl Connection {
             state.waker = None;
             match std::mem::replace(&mut state.link, Link::Gone) {
                 Link::Polling(mut polling) => {
+                    // Nobody handles it any more, but its client gets an answer.
+                    drop(polling.take_body());
                     let stays_until = if matches!(reason, CloseReason::TransportClose) {
                         polling.release_poll();
                         None
@@ -321,7 +332,7 @@ impl Connection {
                     state.link = Link::Polling(polling);
                     (None, stays_until)
                 }
-                link @ (Link::Tcp(_) | Link::Task) => {
+                link @ (Link::Tcp(_) | Link::Task { .. }) => {
                     (Some((link, std::mem::take(&mut state.outbox))), None)
                 }
                 Link::Gone => (None, None),
@@ -337,8 +348,12 @@ impl Connection {
     pub(crate) fn handle_timeout(self: &Arc<Self>, now: Timestamp, batch: &mut Batch) {
         let timing = &self.core.config.timing;
         let mut pings = 0;
-        let next = {
+        let (next, is_forgotten) = {
             let mut state = self.state.lock();
+            if state.take_excuse() {
+                let pong = state.session.handle_packet(PacketType::Pong, now);
+                debug_assert_eq!(pong, Ok(Received::Nothing));
+            }
             loop {
                 match state.session.handle_timeout(timing, now) {
                     Due::Nothing => break,
@@ -351,20 +366,49 @@ impl Connection {
                     }
                 }
             }
-            // A closed polling session stays in the table for the poll that tells the client, but not for ever.
+            // A closed polling session stays in the table for the poll that tells the client, but not for ever. Any other one is taken out
+            // by its task.
             let goodbye = if let Link::Polling(polling) = &state.link {
-                polling.closing_until(now)
+                polling.closing_until()
             } else {
                 None
             };
-            state.session.poll_timeout(timing).or(goodbye)
+            let next = state.session.poll_timeout(timing);
+            let is_forgotten = goodbye.is_some_and(|until| until <= now);
+            (next.or(goodbye), is_forgotten)
         };
         for _ in 0..pings {
             batch.send(self, &PING_FRAME);
         }
-        match next {
-            Some(at) => self.core.wheel.insert(self.id, at, now),
-            None => self.core.sessions.remove(self.id),
+        if is_forgotten {
+            self.core.sessions.remove(self.id);
+        } else if let Some(at) = next {
+            self.core.wheel.insert(self.id, at, now);
         }
+    }
+}
+
+/// Connections without a task, for tests that are in its place.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::config::EngineConfig;
+    use crate::polling::Polling;
+
+    /// One that polls and is in the table of an engine of its own.
+    pub(crate) fn polling() -> Arc<Connection> {
+        let runtime = tokio::runtime::Handle::current();
+        let core = Arc::new(Core::new(EngineConfig::default(), runtime));
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let session = Session::open_polling(&core.config.timing, core.clock.now());
+        let connection = Connection::new(
+            &core,
+            SessionId::from_random([7; 15]),
+            RequestHead::new(&parts),
+            session,
+            Link::Polling(Box::<Polling>::default()),
+        );
+        assert!(core.sessions.insert(Arc::clone(&connection), 1));
+        connection
     }
 }

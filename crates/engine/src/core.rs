@@ -1,7 +1,9 @@
 //! What all sessions of one engine share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use synapse_protocol::CloseReason;
 use tokio::runtime::Handle;
 
 use crate::clock::Clock;
@@ -18,8 +20,34 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel,
     pub(crate) counters: Counters,
     pub(crate) runtime: Handle,
-    /// Set when the engine closes: handshakes are refused from then on.
-    pub(crate) closing: AtomicBool,
+    /// Why the engine closes, once it does: handshakes are refused from then on.
+    pub(crate) closing: OnceLock<CloseReason>,
+    /// Sessions that are over, while the application is told or the client still takes what was said last.
+    ending: AtomicUsize,
+}
+
+/// One of the sessions that end, until it is dropped.
+pub(crate) struct Ending(Arc<Core>);
+
+impl Ending {
+    pub(crate) fn start(core: &Arc<Core>) -> Self {
+        core.ending.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(core))
+    }
+
+    /// One that waits for its client. There are at most as many as there may be sessions; a further one ends at once.
+    pub(crate) fn linger(core: &Arc<Core>) -> Option<Self> {
+        let lingering = Self::start(core);
+        // The one whose task asks counts twice for now.
+        let others = core.ending.load(Ordering::Acquire).saturating_sub(2);
+        (others < core.config.limits.sessions_max).then_some(lingering)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ending.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Counts since the start. Read with [`Engine::stats`](crate::Engine::stats).
@@ -47,6 +75,26 @@ pub struct Stats {
 }
 
 impl Core {
+    pub(crate) fn new(config: EngineConfig, runtime: Handle) -> Self {
+        Self {
+            wheel: Wheel::new(&config.timing),
+            config,
+            clock: Clock::start(),
+            sessions: SessionTable::default(),
+            flusher: Flusher::default(),
+            counters: Counters::default(),
+            runtime,
+            closing: OnceLock::new(),
+            ending: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether every session is over and every client has been told.
+    pub(crate) fn is_idle(&self) -> bool {
+        // In this order: a session begins to end before it leaves the table.
+        self.sessions.len() == 0 && self.ending.load(Ordering::Acquire) == 0
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {

@@ -20,6 +20,7 @@ use tokio::io::AsyncWrite;
 
 use crate::application::Client;
 use crate::connection::Connection;
+use crate::core::Ending;
 use crate::outbox::Outbox;
 use crate::state::Link;
 use crate::stream::{BoxedStream, ReadHalf, linger};
@@ -50,9 +51,13 @@ pub(crate) struct Driver<C: Client> {
     decoder: Decoder,
     /// What is being written to a stream that only this task can write.
     writing: Option<Box<Outbox>>,
+    /// Such a stream has taken everything and still has to pass it on.
+    flushing: bool,
     /// Bytes that were read before the task began.
     leftover: Option<Box<[u8]>>,
     farewell: Farewell,
+    /// The application had enough to do when it was last asked, so there may be something to read.
+    was_busy: bool,
 }
 
 impl<C: Client> Driver<C> {
@@ -68,8 +73,10 @@ impl<C: Client> Driver<C> {
             reader,
             decoder: Decoder::new(Role::Server),
             writing: None,
+            flushing: false,
             leftover,
             farewell: Farewell::Plain,
+            was_busy: false,
         }
     }
 
@@ -82,28 +89,30 @@ impl<C: Client> Driver<C> {
     /// What came by POST since the last run, and the WebSocket that takes over, in this order.
     fn take_polled(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
         loop {
-            if self.client.as_ref().is_some_and(Client::is_busy) {
-                return ControlFlow::Continue(());
-            }
-            let (body, handover) = match &mut self.connection.lock().link {
-                Link::Polling(polling) => match polling.take_body() {
-                    Some(body) => (Some(body), None),
-                    None => (None, polling.handover.take()),
-                },
-                Link::Tcp(_) | Link::Task | Link::Gone => return ControlFlow::Continue(()),
+            self.ask_whether_busy();
+            let body = {
+                let mut state = self.connection.lock();
+                state.set_busy(self.was_busy);
+                if self.was_busy {
+                    return ControlFlow::Continue(());
+                }
+                let Link::Polling(polling) = &mut state.link else {
+                    return ControlFlow::Continue(());
+                };
+                if let Some(body) = polling.take_body() {
+                    body
+                } else {
+                    if let Some(handover) = polling.take_handover() {
+                        let (reader, link) = handover.stream.split();
+                        self.reader = Some(reader);
+                        self.decoder = handover.decoder;
+                        self.leftover = handover.leftover;
+                        state.link = link;
+                    }
+                    return ControlFlow::Continue(());
+                }
             };
-            if let Some(body) = body {
-                self.handle_payload(&body, cx)?;
-            } else if let Some(handover) = handover {
-                let (reader, link) = handover.stream.split();
-                self.reader = Some(reader);
-                self.decoder = handover.decoder;
-                self.connection.lock().link = link;
-                self.leftover = handover.leftover;
-                return ControlFlow::Continue(());
-            } else {
-                return ControlFlow::Continue(());
-            }
+            self.handle_payload(&body, cx)?;
         }
     }
 
@@ -163,8 +172,13 @@ impl<C: Client> Driver<C> {
     }
 
     /// Whether reading stops until the application or the client has caught up.
-    fn is_held_up(&self) -> bool {
-        self.client.as_ref().is_some_and(Client::is_busy) || self.connection.pause_reading()
+    fn is_held_up(&mut self) -> bool {
+        self.ask_whether_busy();
+        self.connection.pause_reading(self.was_busy)
+    }
+
+    fn ask_whether_busy(&mut self) {
+        self.was_busy = self.client.as_ref().is_some_and(Client::is_busy);
     }
 
     fn feed(&mut self, bytes: &mut [u8], cx: &mut Context<'_>) -> ControlFlow<()> {
@@ -264,13 +278,19 @@ impl<C: Client> Driver<C> {
                 None => match self.connection.lock().start_write() {
                     Some(outbox) => self.writing.insert(outbox),
                     None => {
-                        let _ = Pin::new(stream).poll_flush(cx)?;
+                        self.flushing = match Pin::new(stream).poll_flush(cx) {
+                            Poll::Pending => true,
+                            Poll::Ready(done) => done.map(|()| false)?,
+                        };
                         return Ok(());
                     }
                 },
             };
             match poll_write_outbox(stream, outbox, cx) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.connection.lock().note_unwritten(outbox.bytes());
+                    return Ok(());
+                }
                 Poll::Ready(done) => done?,
             }
             if let Some(mut outbox) = self.writing.take() {
@@ -282,6 +302,8 @@ impl<C: Client> Driver<C> {
     /// Says goodbye on the transport and to the application.
     fn finish(&mut self) {
         let reason = self.connection.close_reason();
+        // Told first, so that an engine that closes waits until the application knows.
+        let _ending = Ending::start(self.connection.core());
         let linger_on = self.connection.end();
         if matches!(reason, CloseReason::PingTimeout) {
             self.farewell = Farewell::Silent;
@@ -303,10 +325,13 @@ impl<C: Client> Driver<C> {
             }
             // A client that has sent its close frame sends nothing more, so nothing has to be waited for then.
             if !(rest.is_empty() && matches!(reason, CloseReason::TransportClose)) {
-                self.connection
-                    .core()
-                    .runtime
-                    .spawn(linger(reader, link, rest));
+                let core = self.connection.core();
+                if let Some(lingering) = Ending::linger(core) {
+                    core.runtime.spawn(async move {
+                        linger(reader, link, rest).await;
+                        drop(lingering);
+                    });
+                }
             }
         }
         self.tell_application(reason);
@@ -355,9 +380,8 @@ impl<C: Client> Future for Driver<C> {
             }
         }
         if let Some(client) = &mut this.client {
-            let was_busy = client.is_busy();
             client.poll(cx);
-            if was_busy && !client.is_busy() {
+            if this.was_busy && !client.is_busy() {
                 // What was left unread while the handlers were busy is read in the next run.
                 cx.waker().wake_by_ref();
             }
@@ -369,7 +393,7 @@ impl<C: Client> Future for Driver<C> {
             this.connection.close(reason);
         }
         let written = this.connection.end_poll(cx).and_then(|waiting| {
-            if waiting > 0 || this.writing.is_some() {
+            if waiting > 0 || this.writing.is_some() || this.flushing {
                 this.write_boxed(cx)
             } else {
                 Ok(())

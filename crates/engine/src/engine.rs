@@ -1,20 +1,16 @@
 //! The server of Engine.IO sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use synapse_protocol::CloseReason;
 use tokio::runtime::Handle;
 
 use crate::application::Application;
-use crate::clock::Clock;
 use crate::config::EngineConfig;
-use crate::core::{Core, Counters, Stats};
-use crate::flusher::Flusher;
+use crate::core::{Core, Stats};
 use crate::service::EngineService;
-use crate::table::SessionTable;
-use crate::wheel::{self, Wheel};
+use crate::wheel;
 
 /// Sessions closed before other tasks get their turn.
 const CLOSE_SLICE: usize = 256;
@@ -42,17 +38,7 @@ impl<A: Application> Engine<A> {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(config: EngineConfig, application: Arc<A>) -> Self {
-        let wheel = Wheel::new(&config.timing);
-        let core = Arc::new(Core {
-            config,
-            clock: Clock::start(),
-            sessions: SessionTable::default(),
-            flusher: Flusher::default(),
-            wheel,
-            counters: Counters::default(),
-            runtime: Handle::current(),
-            closing: AtomicBool::new(false),
-        });
+        let core = Arc::new(Core::new(config, Handle::current()));
         core.runtime.spawn(wheel::turn(Arc::downgrade(&core)));
         Self { core, application }
     }
@@ -81,9 +67,10 @@ impl<A: Application> Engine<A> {
     }
 
     /// Refuses further handshakes and closes every session: what was sent before goes out, then the client is told. Returns when all are
-    /// gone, or after `wait`, with the number of those that are not.
+    /// gone and have taken what was sent, or after `wait`, with the number of the sessions that are left.
     pub async fn close(&self, reason: CloseReason, wait: Duration) -> usize {
-        self.core.closing.store(true, Ordering::Release);
+        // The reason of the first call stands.
+        let reason = *self.core.closing.get_or_init(|| reason);
         let deadline = tokio::time::Instant::now() + wait;
         for slice in self.core.sessions.all().chunks(CLOSE_SLICE) {
             for connection in slice {
@@ -91,7 +78,7 @@ impl<A: Application> Engine<A> {
             }
             tokio::task::yield_now().await;
         }
-        while self.core.sessions.len() > 0 && tokio::time::Instant::now() < deadline {
+        while !self.core.is_idle() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(CLOSE_POLL).await;
         }
         self.core.sessions.len()

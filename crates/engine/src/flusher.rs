@@ -31,36 +31,75 @@ impl Flusher {
     /// Queues connections that have just been marked as scheduled; empties `marked`.
     pub(crate) fn add(core: &Arc<Core>, marked: &mut Vec<Arc<Connection>>) {
         if !marked.is_empty() {
-            let mut queue = core.flusher.queue.lock();
-            queue.waiting.extend(marked.drain(..));
-            Self::start(core, &mut queue);
+            let start = {
+                let mut queue = core.flusher.queue.lock();
+                queue.waiting.extend(marked.drain(..));
+                queue.wants_flusher(core)
+            };
+            Self::start(core, start);
         }
     }
 
     /// Queues one connection that has just been marked as scheduled.
     pub(crate) fn add_one(core: &Arc<Core>, marked: Arc<Connection>) {
-        let mut queue = core.flusher.queue.lock();
-        queue.waiting.push_back(marked);
-        Self::start(core, &mut queue);
+        let start = {
+            let mut queue = core.flusher.queue.lock();
+            queue.waiting.push_back(marked);
+            queue.wants_flusher(core)
+        };
+        Self::start(core, start);
     }
 
-    fn start(core: &Arc<Core>, queue: &mut Queue) {
-        let wanted = 1 + queue.waiting.len() / WAITING_PER_FLUSHER;
-        if queue.running < wanted.min(core.runtime.metrics().num_workers()) {
-            queue.running += 1;
-            core.runtime.spawn(run(Arc::clone(core)));
+    /// Not under the queue's lock: a runtime that has shut down drops what is spawned at once.
+    fn start(core: &Arc<Core>, wanted: bool) {
+        if wanted {
+            core.runtime.spawn(run(Running {
+                core: Arc::clone(core),
+                is_done: false,
+            }));
         }
     }
 }
 
-async fn run(core: Arc<Core>) {
+impl Queue {
+    /// Whether another flusher is worth it, which counts as running then.
+    fn wants_flusher(&mut self, core: &Core) -> bool {
+        let worthwhile = 1 + self.waiting.len() / WAITING_PER_FLUSHER;
+        let wanted = self.running < worthwhile.min(core.runtime.metrics().num_workers());
+        self.running += usize::from(wanted);
+        wanted
+    }
+}
+
+/// A flusher. One that is dropped before it is done goes with its runtime: nobody writes any more, and what waits would keep the engine, which
+/// keeps what waits.
+struct Running {
+    core: Arc<Core>,
+    is_done: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let waiting = {
+                let mut queue = self.core.flusher.queue.lock();
+                queue.running -= 1;
+                std::mem::take(&mut queue.waiting)
+            };
+            drop(waiting);
+        }
+    }
+}
+
+async fn run(mut running: Running) {
     let mut slice = Vec::with_capacity(SLICE);
     loop {
         tokio::task::yield_now().await;
         {
-            let mut queue = core.flusher.queue.lock();
+            let mut queue = running.core.flusher.queue.lock();
             if queue.waiting.is_empty() {
                 queue.running -= 1;
+                running.is_done = true;
                 if queue.waiting.capacity() > WAITING_PER_FLUSHER {
                     queue.waiting = VecDeque::new();
                 }

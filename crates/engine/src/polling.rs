@@ -302,3 +302,118 @@ impl Drop for PostRequest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::testing::polling;
+    use crate::state::Link;
+
+    fn poll_now(request: &mut PollRequest) -> Option<String> {
+        match Pin::new(request).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(payload) => Some(String::from_utf8(payload).expect("text")),
+            Poll::Pending => None,
+        }
+    }
+
+    fn send(connection: &Arc<Connection>, text: &str) {
+        let mut frame = Vec::new();
+        synapse_protocol::websocket::put_frame(
+            &mut frame,
+            synapse_protocol::websocket::Opcode::Text,
+            text.as_bytes(),
+        );
+        connection.send(&frame.into());
+    }
+
+    fn upgrade(connection: &Connection) {
+        let core = connection.core();
+        let mut state = connection.lock();
+        let started = state
+            .session
+            .start_probe(&core.config.timing, core.clock.now());
+        assert_eq!(started, Ok(()));
+        assert_eq!(state.session.complete_upgrade(), Ok(()));
+        let Link::Polling(polling) = &mut state.link else {
+            panic!("a session that polls")
+        };
+        polling.release_poll();
+    }
+
+    /// Between the end of a session and the run of its task that ends it, a poll gets what was sent before; the goodbye is for the next one.
+    #[tokio::test]
+    async fn a_poll_between_the_end_and_its_task_does_not_swallow_the_goodbye() {
+        let connection = polling();
+        send(&connection, "4last");
+        connection.close(CloseReason::ServerShuttingDown);
+        let mut first = PollRequest::start(Arc::clone(&connection)).unwrap();
+        assert_eq!(poll_now(&mut first).as_deref(), Some("4last"));
+        let sessions = &connection.core().sessions;
+        assert!(sessions.find(connection.id()).is_some(), "it is still told");
+        assert!(connection.end().is_none());
+        let mut next = PollRequest::start(Arc::clone(&connection)).unwrap();
+        assert_eq!(poll_now(&mut next).as_deref(), Some("1"));
+        assert!(sessions.find(connection.id()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_poll_that_is_left_behind_by_an_upgrade_ends_nothing() {
+        let connection = polling();
+        let mut poll = PollRequest::start(Arc::clone(&connection)).unwrap();
+        assert_eq!(poll_now(&mut poll), None);
+        upgrade(&connection);
+        drop(poll);
+        assert!(!connection.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_poll_that_is_given_up_ends_its_session() {
+        let connection = polling();
+        drop(PollRequest::start(Arc::clone(&connection)).unwrap());
+        assert_eq!(connection.close_reason(), CloseReason::TransportError);
+        assert!(connection.is_closed());
+    }
+
+    /// What a POST brings is lost with it unless it has been taken, upgraded or not.
+    #[tokio::test]
+    async fn a_post_that_is_given_up_ends_its_session_unless_it_has_been_taken_before_an_upgrade() {
+        for (upgraded, taken, ends) in [
+            (false, false, true),
+            (false, true, true),
+            (true, false, true),
+            (true, true, false),
+        ] {
+            let connection = polling();
+            let post = PostRequest::start(Arc::clone(&connection)).unwrap();
+            let mut delivering = Box::pin(post.deliver(Bytes::from_static(b"4x")));
+            let polled = delivering
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            if upgraded {
+                upgrade(&connection);
+            }
+            if taken {
+                let mut state = connection.lock();
+                let Link::Polling(polling) = &mut state.link else {
+                    panic!("a session that polls")
+                };
+                assert!(polling.take_body().is_some());
+            }
+            drop(delivering);
+            assert_eq!(connection.is_closed(), ends, "{upgraded} {taken}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_post_that_nobody_takes_is_answered_when_its_session_ends() {
+        let connection = polling();
+        let post = PostRequest::start(Arc::clone(&connection)).unwrap();
+        let delivering = tokio::spawn(post.deliver(Bytes::from_static(b"4x")));
+        tokio::task::yield_now().await;
+        assert!(!delivering.is_finished());
+        connection.close(CloseReason::ForcedClose);
+        connection.end();
+        delivering.await.unwrap();
+    }
+}

@@ -82,12 +82,11 @@ impl<A: Application> EngineService<A> {
         if !is_under(parts.uri.path(), &self.core.config.path) {
             return answer(StatusCode::NOT_FOUND, TEXT, "Not found");
         }
-        let request_headers = parts.headers.clone();
         if let Some(cors) = &self.core.config.cors
             && parts.method == Method::OPTIONS
         {
             let mut response = empty(StatusCode::NO_CONTENT);
-            cors.apply_preflight(&request_headers, response.headers_mut());
+            cors.apply_preflight(&parts.headers, response.headers_mut());
             return response;
         }
         let mut response = if upgrade::is_upgrade(&parts.headers) {
@@ -96,7 +95,7 @@ impl<A: Application> EngineService<A> {
             self.handle_polling(&mut parts, body).await
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            self.add_headers(&request_headers, response.headers_mut());
+            self.add_headers(&parts.headers, response.headers_mut());
         }
         response
     }
@@ -145,7 +144,7 @@ impl<A: Application> EngineService<A> {
     /// Whether there is room for a session and the application wants it.
     fn admit(&self, request: &RequestHead) -> Result<(), Refused> {
         let is_full = self.core.sessions.len() >= self.core.config.limits.sessions_max;
-        if is_full || self.core.closing.load(Ordering::Acquire) {
+        if is_full || self.core.closing.get().is_some() {
             return Err(Refused::Unavailable);
         }
         self.application.allow(request).map_err(Refused::Forbidden)
@@ -167,18 +166,29 @@ impl<A: Application> EngineService<A> {
             session,
             Link::Polling(Box::<Polling>::default()),
         );
-        self.register(&connection);
         let client = self.application.open(&connection);
+        let driver = Driver::new(Arc::clone(&connection), client, None, None);
+        if let Err(refused) = self.register(&connection) {
+            return self.refuse(&refused).response();
+        }
         let open = format!("0{}", self.open_packet(id, TransportKind::Polling));
-        self.core
-            .runtime
-            .spawn(Driver::new(connection, client, None, None));
+        self.core.runtime.spawn(driver);
         answer(StatusCode::OK, TEXT, open)
     }
 
-    fn register(&self, connection: &Arc<Connection>) {
+    /// Lets a session in that was admitted a while ago. Its driver is there already, so that the session ends with it if it is refused.
+    fn register(&self, connection: &Arc<Connection>) -> Result<(), Refused> {
+        let limit = self.core.config.limits.sessions_max;
+        if !self.core.sessions.insert(Arc::clone(connection), limit) {
+            return Err(Refused::Unavailable);
+        }
+        // An engine that closes either finds it in the table or has told before.
+        if let Some(reason) = self.core.closing.get() {
+            self.core.sessions.remove(connection.id());
+            connection.close(*reason);
+            return Err(Refused::Unavailable);
+        }
         self.core.counters.opened.fetch_add(1, Ordering::Relaxed);
-        self.core.sessions.insert(Arc::clone(connection));
         let next = connection
             .lock()
             .session
@@ -188,6 +198,7 @@ impl<A: Application> EngineService<A> {
                 .wheel
                 .insert(connection.id(), at, self.core.clock.now());
         }
+        Ok(())
     }
 
     /// The handshake's JSON: all five keys, in this order.
@@ -322,10 +333,14 @@ impl<A: Application> EngineService<A> {
         let connection = Connection::new(&self.core, id, request, session, link);
         let open = format!("0{}", self.open_packet(id, TransportKind::WebSocket));
         connection.send_first(|out| put_frame(out, Opcode::Text, open.as_bytes()));
-        self.register(&connection);
         let client = self.application.open(&connection);
         let leftover = (!read.is_empty()).then(|| Box::from(&read[..]));
-        Some(Driver::new(connection, client, Some(reader), leftover))
+        let driver = Driver::new(Arc::clone(&connection), client, Some(reader), leftover);
+        if let Err(refused) = self.register(&connection) {
+            self.refuse(&refused);
+            return None;
+        }
+        Some(driver)
     }
 }
 

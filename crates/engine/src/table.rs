@@ -27,13 +27,22 @@ impl SessionTable {
         &self.shards[usize::try_from(hash >> 40).unwrap_or_default() % SHARDS]
     }
 
-    pub(crate) fn insert(&self, connection: Arc<Connection>) {
+    /// Returns false, and does nothing, when there are `max` sessions already.
+    pub(crate) fn insert(&self, connection: Arc<Connection>, max: usize) -> bool {
+        let counted = self
+            .count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < max).then(|| count + 1)
+            });
+        if counted.is_err() {
+            return false;
+        }
         let hash = self.hasher.hash_one(connection.id());
         let mut shard = self.shard(hash).write();
         shard.insert_unique(hash, connection, |connection| {
             self.hasher.hash_one(connection.id())
         });
-        self.count.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
@@ -62,6 +71,13 @@ impl SessionTable {
 
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Forgets every session.
+    pub(crate) fn clear(&self) {
+        for connection in self.all() {
+            self.remove(connection.id());
+        }
     }
 
     /// Every session at this moment.

@@ -3,6 +3,7 @@
 //! A timer for each session would double the CPU of idle ones. Entries are ids, not connections: a session that is over costs 16 bytes
 //! until its slot comes round, and nothing is kept alive.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,10 +17,16 @@ use crate::core::Core;
 const SLOTS: usize = 1024;
 /// Sessions handled before other tasks get their turn.
 const SLICE: usize = 256;
+/// A wheel that is so many ticks behind was held up, and so was everything else.
+const TICKS_BEHIND_MAX: u64 = 4;
+/// Most time that sessions get to read what came while everything was held up.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) struct Wheel {
     tick_millis: u64,
     slots: Box<[Mutex<Vec<SessionId>>]>,
+    /// The first tick whose slot has not been taken yet.
+    next: AtomicU64,
 }
 
 impl Wheel {
@@ -35,6 +42,7 @@ impl Wheel {
         Self {
             tick_millis,
             slots: (0..SLOTS).map(|_| Mutex::default()).collect(),
+            next: AtomicU64::new(0),
         }
     }
 
@@ -43,15 +51,25 @@ impl Wheel {
         let ticks_from_now = (at.as_millis().saturating_sub(now.as_millis()) / self.tick_millis
             + 1)
         .min(SLOTS as u64 - 1);
-        let tick = now.as_millis() / self.tick_millis + ticks_from_now;
-        self.slot(tick).lock().push(id);
+        let wanted = now.as_millis() / self.tick_millis + ticks_from_now;
+        loop {
+            // `now` may be a while ago. A slot that has been taken meanwhile comes round only after the whole wheel.
+            let tick = wanted.max(self.next.load(Ordering::Acquire));
+            let mut slot = self.slot(tick).lock();
+            if self.next.load(Ordering::Acquire) <= tick {
+                slot.push(id);
+                return;
+            }
+        }
     }
 
     fn slot(&self, tick: u64) -> &Mutex<Vec<SessionId>> {
         &self.slots[usize::try_from(tick % SLOTS as u64).unwrap_or_default()]
     }
 
+    /// Told before the slot is locked, so that whoever locks it afterwards knows.
     fn take(&self, tick: u64) -> Vec<SessionId> {
+        self.next.store(tick + 1, Ordering::Release);
         std::mem::take(&mut *self.slot(tick).lock())
     }
 }
@@ -63,16 +81,37 @@ pub(crate) async fn turn(core: Weak<Core>) {
     };
     let mut interval = tokio::time::interval(Duration::from_millis(tick_millis));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let forget = ForgetSessions(core);
     let mut next_tick = 0;
     loop {
         interval.tick().await;
-        let Some(core) = core.upgrade() else { return };
-        let current = core.clock.now().as_millis() / tick_millis;
+        let Some(core) = forget.0.upgrade() else {
+            return;
+        };
+        let tick_now = || core.clock.now().as_millis() / tick_millis;
+        let behind = tick_now().saturating_sub(next_tick);
+        if behind > TICKS_BEHIND_MAX {
+            // Pongs have come meanwhile that nobody has read. Whoever is missed before they are is missed without reason.
+            let catch_up = Duration::from_millis(behind.saturating_mul(tick_millis));
+            tokio::time::sleep(catch_up.min(CATCH_UP_MAX)).await;
+        }
+        let current = tick_now();
         // A worker that was held up for longer than the wheel is round has every slot due.
         next_tick = next_tick.max(current.saturating_sub(SLOTS as u64 - 1));
         while next_tick <= current {
             turn_slot(&core, next_tick).await;
             next_tick += 1;
+        }
+    }
+}
+
+/// Sessions that wait to be told their end keep the engine, which keeps them: without a wheel, nobody would forget them.
+struct ForgetSessions(Weak<Core>);
+
+impl Drop for ForgetSessions {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.upgrade() {
+            core.sessions.clear();
         }
     }
 }
@@ -89,5 +128,76 @@ async fn turn_slot(core: &Arc<Core>, tick: u64) {
         }
         drop(batch);
         tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wheel() -> Wheel {
+        Wheel::new(&Timing::default())
+    }
+
+    fn at(wheel: &Wheel, tick: u64) -> Timestamp {
+        Timestamp::from_millis(tick * wheel.tick_millis)
+    }
+
+    /// The ticks of the next round in which a session is looked at.
+    fn looks(wheel: &Wheel, from: u64) -> Vec<u64> {
+        (from..from + SLOTS as u64)
+            .filter(|tick| !wheel.take(*tick).is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn a_session_is_looked_at_when_its_moment_has_come_and_not_before() {
+        for (ahead, expected) in [(0, 11), (1, 12), (99, 110), (100_000, 10 + 1023)] {
+            let wheel = wheel();
+            let id = SessionId::from_random([7; 15]);
+            wheel.insert(id, at(&wheel, 10 + ahead), at(&wheel, 10));
+            assert_eq!(looks(&wheel, 10), [expected], "{ahead}");
+        }
+    }
+
+    /// A thread may be held up between asking for the time and adding its session.
+    #[test]
+    fn a_moment_that_has_passed_meanwhile_is_the_next_one() {
+        let wheel = wheel();
+        for tick in 0..20 {
+            wheel.take(tick);
+        }
+        let id = SessionId::from_random([7; 15]);
+        wheel.insert(id, at(&wheel, 12), at(&wheel, 10));
+        assert_eq!(looks(&wheel, 20), [20]);
+    }
+
+    #[test]
+    fn a_wheel_that_turns_meanwhile_loses_nobody() {
+        const SESSIONS: u64 = 20_000;
+        let wheel = wheel();
+        let turned = AtomicU64::new(0);
+        let found = std::thread::scope(|scope| {
+            let adding: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..SESSIONS {
+                            let now = at(&wheel, turned.load(Ordering::Relaxed));
+                            wheel.insert(SessionId::from_random([7; 15]), now, now);
+                        }
+                    })
+                })
+                .collect();
+            let mut found = 0;
+            let mut tick = 0;
+            while adding.iter().any(|adding| !adding.is_finished()) {
+                found += wheel.take(tick).len();
+                tick += 1;
+                turned.store(tick, Ordering::Relaxed);
+            }
+            // Whoever is left is looked at within a few ticks, not after a whole round.
+            (tick..tick + 4).fold(found, |found, tick| found + wheel.take(tick).len())
+        });
+        assert_eq!(found as u64, 3 * SESSIONS);
     }
 }

@@ -56,7 +56,7 @@ pub enum AckError {
     /// The time is up. The text is the one that JavaScript users know.
     #[error("operation has timed out")]
     TimedOut,
-    /// The socket was disconnected before it answered.
+    /// The socket was disconnected before it answered, or is not connected at all.
     #[error("socket has been disconnected")]
     Disconnected,
     /// There are as many unanswered events as the limit allows.
@@ -85,6 +85,7 @@ pub(crate) enum Waiting {
 #[derive(Default)]
 pub(crate) struct PendingAcks {
     waiting: HashMap<u64, Waiting>,
+    callers: usize,
 }
 
 impl PendingAcks {
@@ -97,16 +98,28 @@ impl PendingAcks {
         if self.waiting.len() >= limit {
             return Err(AckError::TooMany { limit });
         }
+        self.callers += usize::from(waiting.is_caller());
         self.waiting.insert(id, waiting);
         Ok(())
     }
 
     pub(crate) fn take(&mut self, id: u64) -> Option<Waiting> {
-        self.waiting.remove(&id)
+        let taken = self.waiting.remove(&id);
+        self.callers -= usize::from(taken.as_ref().is_some_and(Waiting::is_caller));
+        taken
+    }
+
+    /// How many of them are callers of `emit_with_ack`.
+    pub(crate) fn callers(&self) -> usize {
+        self.callers
     }
 }
 
 impl Waiting {
+    fn is_caller(&self) -> bool {
+        matches!(self, Self::Caller(_))
+    }
+
     pub(crate) fn answer(self, arguments: Arguments) {
         match self {
             // The caller may have stopped waiting.

@@ -124,6 +124,10 @@ impl Client {
         Ok(())
     }
 
+    fn waiting_callers(&self) -> usize {
+        self.sockets.iter().map(Socket::waiting_callers).sum()
+    }
+
     fn refuse(&self, namespace: &str, refusal: &Refusal) {
         let json = refusal.to_json();
         let packet = Outgoing::ConnectError {
@@ -200,6 +204,9 @@ async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
             Ok(deciding) => deciding.await,
             Err(refusal) => Err(refusal),
         };
+        if socket.has_ended() {
+            return;
+        }
         if let Err(refusal) = decision {
             let json = refusal.to_json();
             socket.send(&Outgoing::ConnectError {
@@ -215,6 +222,21 @@ async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
             start_connect_handlers(&socket).into_iter().collect();
         futures_util::StreamExt::collect::<()>(handlers).await;
     }
+}
+
+/// Handlers of a client that has gone end in a task of their own. One that panics ends none of the others.
+async fn run_to_the_end(mut running: Box<FuturesUnordered<Running>>) {
+    std::future::poll_fn(|cx| {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *running).poll_next(cx))) {
+                Ok(Poll::Ready(Some(()))) => (),
+                Ok(Poll::Ready(None)) => return Poll::Ready(()),
+                Ok(Poll::Pending) => return Poll::Pending,
+                Err(_) => tracing::error!("a handler panicked after its client had gone"),
+            }
+        }
+    })
+    .await;
 }
 
 fn start_connect_handlers(socket: &Socket) -> SmallVec<[Running; 1]> {
@@ -287,9 +309,10 @@ impl synapse_engine::Client for Client {
     }
 
     fn is_busy(&self) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.len() >= self.server.limits.running_handlers_max)
+        let limit = self.server.limits.running_handlers_max;
+        let running = self.running.as_ref().map_or(0, |running| running.len());
+        // The answers to what handlers have asked the client lie behind its events: they would wait for each other.
+        running >= limit && running >= limit.saturating_add(self.waiting_callers())
     }
 
     fn disconnecting(&mut self) {
@@ -303,10 +326,7 @@ impl synapse_engine::Client for Client {
             socket.end(reason, Notice::None);
         }
         if let Some(running) = self.running.take() {
-            // Handlers that still wait for something end in a task of their own.
-            self.connection
-                .runtime()
-                .spawn(futures_util::StreamExt::collect::<()>(*running));
+            self.connection.runtime().spawn(run_to_the_end(running));
         }
     }
 }

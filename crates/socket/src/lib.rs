@@ -25,6 +25,8 @@ mod detached;
 mod extract;
 mod handler;
 mod handshake;
+#[cfg(test)]
+mod leaks;
 mod local;
 mod middleware;
 mod namespace;

@@ -272,7 +272,11 @@ impl NamespaceInner {
     }
 
     /// Delivers an event to the target's sockets here and hands each answer to `on_ack`. Returns how many were asked.
-    pub(crate) fn deliver_with_ack(&self, broadcast: &Broadcast, on_ack: OnAck) -> usize {
+    pub(crate) fn deliver_with_ack(
+        self: &Arc<Self>,
+        broadcast: &Broadcast,
+        on_ack: OnAck,
+    ) -> usize {
         let id = self.next_ack_id();
         let on_ack = Arc::new(on_ack);
         let packet = Outgoing::Event {
@@ -295,9 +299,15 @@ impl NamespaceInner {
         let count = sockets.len();
         if count > 0 {
             let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT);
+            // Another server chooses the time, so what is kept for so long holds neither sockets nor the namespace.
+            let ids: Vec<SocketId> = sockets.iter().map(Socket::id).collect();
+            let namespace = Arc::downgrade(self);
             self.runtime.spawn(async move {
                 tokio::time::sleep(timeout).await;
-                for socket in sockets {
+                let Some(namespace) = namespace.upgrade() else {
+                    return;
+                };
+                for socket in ids.into_iter().filter_map(|id| namespace.rooms.find(id)) {
                     drop(socket.take_ack(id));
                 }
             });
@@ -324,7 +334,8 @@ impl NamespaceInner {
         }
         let event = ServerEvent::new(arguments, reply);
         for handler in handlers {
-            run_detached(&self.runtime, || handler(event.clone()));
+            let event = event.clone();
+            run_detached(&self.runtime, move || handler(event));
         }
     }
 

@@ -32,7 +32,8 @@ pub struct SocketLimits {
     pub namespaces_max: usize,
     /// Events of one socket that may wait for the client's answer. Default: 10,000. Further ones fail.
     pub pending_acks_max: usize,
-    /// Handlers of one client that may be under way. Default: 1,000. Nothing more is read from the client until some have ended.
+    /// Handlers of one client that may be under way, those not counted that wait for an answer of the client itself. Default: 1,000.
+    /// Nothing more is read from the client until some have ended.
     pub running_handlers_max: usize,
 }
 

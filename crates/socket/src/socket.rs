@@ -30,7 +30,7 @@ use crate::rooms::IntoRooms;
 #[derive(Clone)]
 pub struct Socket(Arc<SocketInner>);
 
-struct SocketInner {
+pub(crate) struct SocketInner {
     id: SocketId,
     namespace: Arc<NamespaceInner>,
     connection: Arc<Connection>,
@@ -48,6 +48,20 @@ struct Extra {
     disconnected: Vec<BoxedDisconnectHandler>,
     acks: PendingAcks,
     data: Map<String, Value>,
+}
+
+impl Extra {
+    /// Takes what may hold the socket itself. The data stays for the last handlers.
+    fn end(&mut self) -> Self {
+        let data = std::mem::take(&mut self.data);
+        std::mem::replace(
+            self,
+            Self {
+                data,
+                ..Self::default()
+            },
+        )
+    }
 }
 
 pub(crate) type BoxedDisconnectHandler = Arc<dyn Fn(Socket, CloseReason) -> Running + Send + Sync>;
@@ -102,7 +116,7 @@ impl Socket {
 
     /// Whether the client is in the namespace at this moment.
     pub fn is_connected(&self) -> bool {
-        self.0.stage.load(Ordering::Acquire) == CONNECTED && !self.0.connection.is_closed()
+        self.is_in() && !self.0.connection.is_closed()
     }
 
     /// How the client's packets travel at this moment.
@@ -119,6 +133,9 @@ impl Socket {
 
     /// Sends an event that is encoded already, its name first.
     pub fn emit_arguments(&self, arguments: &Arguments) {
+        if !self.is_in() {
+            return;
+        }
         self.send(&Outgoing::Event {
             namespace: self.namespace_name(),
             id: None,
@@ -138,11 +155,16 @@ impl Socket {
             id: None,
             arguments: &arguments,
         };
-        Ok(self.0.connection.send_volatile(&frames(&packet)))
+        Ok(self.is_in() && self.0.connection.send_volatile(&frames(&packet)))
+    }
+
+    /// Whether the client has been let in and the socket has not ended.
+    fn is_in(&self) -> bool {
+        self.0.stage.load(Ordering::Acquire) == CONNECTED
     }
 
     /// Sends an event and waits for the client's answer: a tuple takes all of its arguments, any other type the first. Without a
-    /// `timeout` it waits for as long as the socket is connected.
+    /// `timeout` it waits for as long as the socket is connected. It may be awaited anywhere, inside of a runtime or not.
     pub async fn emit_with_ack<R: DeserializeOwned>(
         &self,
         event: &str,
@@ -159,8 +181,11 @@ impl Socket {
             id: Some(id),
             arguments: &arguments,
         });
+        // Handlers may wait for this answer, so it has to be read however many of them there are.
+        self.0.connection.resume();
         let answer = match timeout {
-            Some(timeout) => tokio::time::timeout(timeout, answer)
+            Some(timeout) => self
+                .within(timeout, answer)
                 .await
                 .map_err(|_| AckError::TimedOut)?,
             None => answer.await,
@@ -168,16 +193,28 @@ impl Socket {
         Ok(answer.map_err(|_| AckError::Disconnected)?.get_ack()?)
     }
 
+    /// A timeout by the runtime of the server.
+    fn within<F: Future>(&self, timeout: Duration, future: F) -> tokio::time::Timeout<F> {
+        let _context = self.0.connection.runtime().enter();
+        tokio::time::timeout(timeout, future)
+    }
+
     pub(crate) fn wait_for_ack(&self, id: u64, waiting: Waiting) -> Result<(), AckError> {
         let limit = self.0.namespace.limits().pending_acks_max;
         let mut extra = self.0.extra.lock();
-        if self.0.stage.load(Ordering::Acquire) == DISCONNECTED {
+        if !self.is_in() {
             return Err(AckError::Disconnected);
         }
         extra
             .get_or_insert_default()
             .acks
             .insert(id, waiting, limit)
+    }
+
+    /// How many callers wait for answers of the client.
+    pub(crate) fn waiting_callers(&self) -> usize {
+        let extra = self.0.extra.lock();
+        extra.as_ref().map_or(0, |extra| extra.acks.callers())
     }
 
     pub(crate) fn take_ack(&self, id: u64) -> Option<Waiting> {
@@ -315,7 +352,7 @@ impl Socket {
 
     /// Sends what a broadcast has for it. A client that middlewares have not let in yet may be in rooms already, but gets nothing of them.
     pub(crate) fn send_in_batch(&self, frames: &Bytes, volatile: bool, batch: &mut Batch) {
-        if self.0.stage.load(Ordering::Acquire) != CONNECTED {
+        if !self.is_in() {
             return;
         }
         if volatile {
@@ -356,13 +393,13 @@ impl Socket {
                 namespace: self.namespace_name(),
             });
         }
-        let extra = self.0.extra.lock().take().unwrap_or_default();
+        let extra = self.0.extra.lock().as_deref_mut().map(Extra::end);
+        let extra = extra.unwrap_or_default();
         let namespace = &self.0.namespace;
         if stage == CONNECTED {
             let run = |handler: &BoxedDisconnectHandler| {
-                run_detached(self.0.connection.runtime(), || {
-                    handler(self.clone(), reason)
-                })
+                let (handler, socket) = (Arc::clone(handler), self.clone());
+                run_detached(self.0.connection.runtime(), move || handler(socket, reason))
             };
             extra
                 .disconnecting
@@ -418,5 +455,16 @@ impl Drop for ForgetAck<'_> {
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Socket({}, {})", self.namespace_name(), self.0.id)
+    }
+}
+
+#[cfg(test)]
+impl Socket {
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<SocketInner> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
     }
 }

@@ -277,9 +277,7 @@ async fn threads_of_no_runtime_may_ask_and_emit() {
     });
     client.expect(r#"42["said",1]"#).await;
     let question = client.next().await;
-    client
-        .send(&format!("43{}[7]", ack_id(&question)))
-        .await;
+    client.send(&format!("43{}[7]", ack_id(&question))).await;
     let (answer, timed_out) = asking.await.unwrap();
     assert_eq!(answer.unwrap(), 7);
     assert!(matches!(timed_out, Err(AckError::TimedOut)));

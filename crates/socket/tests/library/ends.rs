@@ -405,9 +405,9 @@ async fn a_handler_that_panics_after_its_client_has_gone_ends_no_other() {
     let host = Host::start();
     let open: Arc<tokio::sync::Semaphore> = Arc::new(tokio::sync::Semaphore::new(0));
     let (gate, writer) = (Arc::clone(&open), log.writer());
-    host.io
-        .of("/")
-        .on("wait", move |synapse_socket::Data(n): synapse_socket::Data<u8>| {
+    host.io.of("/").on(
+        "wait",
+        move |synapse_socket::Data(n): synapse_socket::Data<u8>| {
             let (gate, writer) = (Arc::clone(&gate), writer.clone());
             async move {
                 writer.line("waiting");
@@ -415,7 +415,8 @@ async fn a_handler_that_panics_after_its_client_has_gone_ends_no_other() {
                 assert_ne!(n, 0, "what a test wants to see");
                 writer.line(n.to_string());
             }
-        });
+        },
+    );
     let mut client = Client::join(host.address).await;
     for n in 0..3 {
         client.send(&format!(r#"42["wait",{n}]"#)).await;
@@ -436,7 +437,7 @@ fn apart(builder: impl FnOnce() -> ServerBuilder) -> (tokio::runtime::Runtime, H
         .worker_threads(2)
         .enable_all()
         .build()
-        .unwrap();
+        .expect("a runtime");
     let host = {
         let _context = runtime.enter();
         Host::serve(builder().build())
@@ -473,16 +474,19 @@ async fn a_closed_server_has_said_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_comes_in_while_the_server_closes_is_closed() {
     for polling in [true, false] {
-        let (asked, mut asking) = tokio::sync::mpsc::unbounded_channel();
-        let (decide, deciding) = std::sync::mpsc::channel::<()>();
+        let (asked, mut asking) = tokio::sync::mpsc::channel(1);
+        let (decide, deciding) = std::sync::mpsc::sync_channel::<()>(1);
         let deciding = std::sync::Mutex::new(deciding);
-        let host = Host::serve(Server::builder().config(quick_config()).allow_request(
-            move |_| {
-                asked.send(()).unwrap();
-                deciding.lock().unwrap().recv().unwrap();
-                Ok(())
-            },
-        ).build());
+        let host = Host::serve(
+            Server::builder()
+                .config(quick_config())
+                .allow_request(move |_| {
+                    asked.try_send(()).unwrap();
+                    deciding.lock().unwrap().recv().unwrap();
+                    Ok(())
+                })
+                .build(),
+        );
         let address = host.address;
         let coming = tokio::spawn(async move {
             if polling {

@@ -26,7 +26,7 @@ fn slow(host: &Host, log: &Log) -> Arc<Semaphore> {
         let (gate, writer) = (Arc::clone(&gate), writer.clone());
         async move {
             writer.line("slow");
-            gate.acquire().await.unwrap().forget();
+            gate.acquire().await.expect("open").forget();
         }
     });
     let writer = log.writer();
@@ -100,7 +100,12 @@ async fn a_polling_client_that_is_held_up_is_not_taken_for_dead() {
     log.expect(&["slow"]).await;
     let mut posting = Http::connect(host.address).await;
     posting
-        .send_request("POST", &polling.target(), &[], b"3\x1e42[\"echo\",\"alive\"]")
+        .send_request(
+            "POST",
+            &polling.target(),
+            &[],
+            b"3\x1e42[\"echo\",\"alive\"]",
+        )
         .await;
     for _ in 0..4 {
         assert_eq!(polling.poll().await.body, "2");

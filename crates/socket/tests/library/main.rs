@@ -2,6 +2,7 @@
 
 mod acks;
 mod cluster;
+mod crossing;
 mod ends;
 mod events;
 mod handshakes;
