@@ -23,6 +23,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+node_version=$(node --version)
+node_major=${node_version#v}
+if [ "${node_major%%.*}" -lt 20 ]; then
+    echo "The tests need Node 20 or later, and this is $node_version. Debian 13 has it as its package nodejs." >&2
+    exit 1
+fi
+
 # The lock file decides; a folder that fits it already is left alone.
 if ! cmp -s tests/interop/package-lock.json tests/interop/node_modules/.installed-lock.json; then
     (cd tests/interop && npm ci --no-audit --no-fund)
