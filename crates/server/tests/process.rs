@@ -307,6 +307,8 @@ fn a_redis_that_is_absent_costs_nothing_but_the_other_servers() {
         &["--ready-needs-redis", "--log-format=json"],
         &[("REDIS_URL", &url)],
     );
+    // The two lines come from two tasks, in either order.
+    server.wait_for_log("url\":\"http://127.0.0.1:");
     let log = server.wait_for_log("Running without Redis adapter");
     let line = log
         .lines()
