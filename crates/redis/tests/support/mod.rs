@@ -34,11 +34,7 @@ impl Redis {
     /// A port with nobody behind it.
     pub(crate) fn absent(arguments: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = unused_port();
         let name = format!(
             "synapse-redis-{}-{}",
             std::process::id(),
@@ -257,6 +253,20 @@ pub(crate) async fn ready(adapter: &RedisAdapter) {
 pub(crate) struct Peer {
     commands: redis::aio::MultiplexedConnection,
     messages: redis::aio::PubSub,
+}
+
+/// A port that nobody listens on, given out once in this process. It is below the range that the kernel takes ports from by itself, or
+/// another test's connection could have it before the server does.
+fn unused_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    (0..COUNT)
+        .map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 impl Peer {
