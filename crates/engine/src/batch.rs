@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::connection::{Connection, Pushed};
+use crate::connection::{Connection, Pushed, Urgency};
 use crate::flusher::Flusher;
+use crate::frames::Frames;
 
 /// Sends to many connections of one engine and hands the newly marked ones to a flusher in one go, when it is dropped.
 #[derive(Default)]
@@ -15,14 +14,14 @@ pub struct Batch {
 
 impl Batch {
     /// Queues frames for one connection.
-    pub fn send(&mut self, connection: &Arc<Connection>, frames: &Bytes) {
-        let pushed = connection.push(false, |outbox| outbox.push(frames), frames.len());
+    pub fn send(&mut self, connection: &Arc<Connection>, frames: &Frames) {
+        let pushed = connection.push(Urgency::Kept, frames);
         self.mark(pushed, connection);
     }
 
     /// Queues frames unless something waits to be written already. Returns whether they were taken.
-    pub fn send_volatile(&mut self, connection: &Arc<Connection>, frames: &Bytes) -> bool {
-        let pushed = connection.push(true, |outbox| outbox.push(frames), frames.len());
+    pub fn send_volatile(&mut self, connection: &Arc<Connection>, frames: &Frames) -> bool {
+        let pushed = connection.push(Urgency::Volatile, frames);
         let taken = pushed != Pushed::Refused;
         self.mark(pushed, connection);
         taken

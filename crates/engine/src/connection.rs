@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use synapse_protocol::engine::{Due, Received, Session, SessionError, Timestamp};
 use synapse_protocol::engine::{PacketType, State as SessionState};
@@ -17,6 +16,7 @@ use synapse_protocol::{CloseReason, SessionId};
 use crate::batch::Batch;
 use crate::core::Core;
 use crate::flusher::Flusher;
+use crate::frames::Frames;
 use crate::outbox::Outbox;
 use crate::request::RequestHead;
 use crate::state::{Link, State};
@@ -25,7 +25,7 @@ use crate::state::{Link, State};
 const EAGER_BYTES: usize = 256 * 1024;
 
 /// The packet `2` in its text frame.
-const PING_FRAME: Bytes = Bytes::from_static(b"\x81\x012");
+const PING_FRAME: &[u8] = b"\x81\x012";
 
 /// How a session's packets travel at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,15 @@ pub struct Connection {
     request: RequestHead,
     closed: AtomicBool,
     state: Mutex<State>,
+}
+
+/// Whether a message may be dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It waits until it can go out.
+    Kept,
+    /// It goes out at once or not at all.
+    Volatile,
 }
 
 /// What came of a push.
@@ -119,14 +128,14 @@ impl Connection {
     }
 
     /// Sends complete WebSocket frames that other connections may share. Never waits.
-    pub fn send(self: &Arc<Self>, frames: &Bytes) {
-        let pushed = self.push(false, |outbox| outbox.push(frames), frames.len());
+    pub fn send(self: &Arc<Self>, frames: &Frames) {
+        let pushed = self.push(Urgency::Kept, frames);
         self.schedule(pushed);
     }
 
     /// Sends frames only if nothing waits to be written at this instant, as volatile events want it. Returns whether they were taken.
-    pub fn send_volatile(self: &Arc<Self>, frames: &Bytes) -> bool {
-        let pushed = self.push(true, |outbox| outbox.push(frames), frames.len());
+    pub fn send_volatile(self: &Arc<Self>, frames: &Frames) -> bool {
+        let pushed = self.push(Urgency::Volatile, frames);
         let taken = pushed != Pushed::Refused;
         self.schedule(pushed);
         taken
@@ -134,7 +143,9 @@ impl Connection {
 
     /// Sends frames of `len` bytes that only this connection gets, written straight into its outbox.
     pub fn send_with(self: &Arc<Self>, len: usize, put: impl FnOnce(&mut Vec<u8>)) {
-        let pushed = self.push(false, |outbox| outbox.write(put), len);
+        let mut state = self.state.lock();
+        let pushed = self.push_locked(&mut state, Urgency::Kept, len, |outbox| outbox.write(put));
+        drop(state);
         self.schedule(pushed);
     }
 
@@ -187,9 +198,22 @@ impl Connection {
         received
     }
 
-    pub(crate) fn push(&self, volatile: bool, put: impl FnOnce(&mut Outbox), len: usize) -> Pushed {
+    pub(crate) fn push(&self, urgency: Urgency, frames: &Frames) -> Pushed {
         let mut state = self.state.lock();
-        if state.session.is_closed() || (volatile && !state.is_writable()) {
+        let frames = frames.plain();
+        self.push_locked(&mut state, urgency, frames.len(), |outbox| {
+            outbox.push(frames);
+        })
+    }
+
+    fn push_locked(
+        &self,
+        state: &mut State,
+        urgency: Urgency,
+        len: usize,
+        put: impl FnOnce(&mut Outbox),
+    ) -> Pushed {
+        if state.session.is_closed() || (urgency == Urgency::Volatile && !state.is_writable()) {
             return Pushed::Refused;
         }
         let waiting = state.waiting_bytes();
@@ -199,7 +223,7 @@ impl Connection {
                 .counters
                 .overflowed
                 .fetch_add(1, Ordering::Relaxed);
-            self.close_locked(&mut state, CloseReason::TransportError);
+            self.close_locked(state, CloseReason::TransportError);
             return Pushed::Refused;
         }
         put(&mut state.outbox);
@@ -378,7 +402,7 @@ impl Connection {
             (next.or(goodbye), is_forgotten)
         };
         for _ in 0..pings {
-            batch.send(self, &PING_FRAME);
+            batch.send(self, &Frames::new(PING_FRAME));
         }
         if is_forgotten {
             self.core.sessions.remove(self.id);

@@ -323,7 +323,7 @@ mod tests {
             synapse_protocol::websocket::Opcode::Text,
             text.as_bytes(),
         );
-        connection.send(&frame.into());
+        connection.send(&crate::frames::Frames::new(frame));
     }
 
     fn upgrade(connection: &Connection) {

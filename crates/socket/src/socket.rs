@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -13,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use synapse_adapter::{JoinError, Member, Memberships};
-use synapse_engine::{Batch, Connection, TransportKind};
+use synapse_engine::{Batch, Connection, Frames, TransportKind};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::sync::oneshot;
@@ -351,7 +350,7 @@ impl Socket {
     }
 
     /// Sends what a broadcast has for it. A client that middlewares have not let in yet may be in rooms already, but gets nothing of them.
-    pub(crate) fn send_in_batch(&self, frames: &Bytes, volatile: bool, batch: &mut Batch) {
+    pub(crate) fn send_in_batch(&self, frames: &Frames, volatile: bool, batch: &mut Batch) {
         if !self.is_in() {
             return;
         }
@@ -434,10 +433,10 @@ where
 }
 
 /// A packet's frames, to be shared.
-pub(crate) fn frames(packet: &Outgoing<'_>) -> Bytes {
+pub(crate) fn frames(packet: &Outgoing<'_>) -> Frames {
     let mut frames = Vec::with_capacity(packet.frame_bytes());
     packet.put_frames(&mut frames);
-    frames.into()
+    Frames::new(frames)
 }
 
 /// Stops waiting for an answer when the caller does.
