@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { after, afterEach, before, describe, it } from "node:test";
+import { Emitter } from "@socket.io/redis-emitter";
+import { createClient } from "redis";
 import { Clients, received } from "./support/clients.mjs";
 import { Redis } from "./support/redis.mjs";
 import { runSynapse, startSynapse } from "./support/synapse.mjs";
@@ -138,6 +140,78 @@ describe("a Redis with a password", () => {
       assert.ok(!server.output.includes(wrong), server.output);
       assert.ok(!JSON.stringify(await server.health()).includes(wrong));
     }
+  });
+});
+
+describe("a Redis behind TLS", () => {
+  const password = "correct-horse-battery";
+  let redis;
+  before(async () => {
+    redis = await Redis.start({ password, tls: true });
+  });
+  after(() => redis?.stop());
+
+  it("joins two servers by URL, by REDIS_TLS_URL and by single values", async () => {
+    const trust = { SSL_CERT_FILE: redis.certificate };
+    const single = { REDIS_HOST: "127.0.0.1", REDIS_PORT: String(redis.port), REDIS_PASSWORD: password, REDIS_TLS: "true" };
+    const ways = [{ REDIS_URL: redis.url }, { REDIS_TLS_URL: redis.url, REDIS_URL: "redis://127.0.0.1:1" }, single];
+    const servers = await Promise.all(ways.map((env) => start({ env: { ...trust, ...env } })));
+    for (const server of servers) {
+      await server.process.prints(CONFIGURED);
+      await server.healthBecomes("ok", "connected");
+      assert.ok(!server.output.includes(password));
+    }
+    await crosses(servers[0], servers[1]);
+    await crosses(servers[1], servers[2]);
+  });
+
+  it("is not spoken to when nobody vouches for its certificate, which is said", async () => {
+    const server = await start({ env: { REDIS_URL: redis.url } });
+    await server.process.prints(WITHOUT);
+    await server.process.prints(/TLS failed .*REDIS_URL/);
+    await server.healthBecomes("degraded", ["connecting", "disconnected"]);
+    assert.ok(!server.output.includes(password));
+  });
+});
+
+describe("relay rules", () => {
+  let redis;
+  before(async () => {
+    redis = await Redis.start();
+  });
+  after(() => redis?.stop());
+
+  it("=rooms pass an event on to the other members of the sender's rooms, on all servers, and to nobody else", async () => {
+    const env = { REDIS_URL: redis.url, SYNAPSE_RELAY: "message=rooms,typing" };
+    const [one, two] = [await start({ env }), await start({ env })];
+    for (const server of [one, two]) await server.healthBecomes("ok", "connected");
+    const sender = await clients.connect(one);
+    const [near, far, outside] = [await clients.connect(one), await clients.connect(two), await clients.connect(two)];
+
+    const connection = await createClient({ url: redis.url }).connect();
+    started.push({ stop: () => connection.close() });
+    const emitter = new Emitter(connection);
+    for (const member of [sender, near, far]) emitter.in(member.id).socketsJoin("lobby");
+
+    // The joins are on their way: what proves them is an event that arrives.
+    const inRoom = () => {
+      sender.emit("message", "to the room");
+      return [near, far].every((member) => received(member, "message").length > 0);
+    };
+    await until(inRoom, "the members of the room", 5_000, 50);
+    assert.deepEqual(received(far, "message")[0], ["to the room"]);
+
+    // Behind everything above, on the same connection and the same channel.
+    sender.emit("typing");
+    for (const client of [near, far, outside]) await until(() => received(client, "typing").length > 0, "typing");
+    assert.deepEqual(received(outside, "message"), []);
+    assert.deepEqual(received(sender, "message"), []);
+
+    // A client that is in no room but its own reaches nobody by such a rule.
+    outside.emit("message", "alone");
+    outside.emit("typing");
+    for (const client of [near, far, sender]) await until(() => received(client, "typing").length > (client === sender ? 0 : 1), "typing");
+    for (const client of [near, far]) assert.ok(!received(client, "message").flat().includes("alone"));
   });
 });
 
