@@ -13,6 +13,9 @@
 
 mod adapter;
 mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod namespace;
 mod options;
