@@ -2,14 +2,15 @@
 // first run against this one, which proves the tests, and then against the other.
 //
 // Environment: PORT and HOST; REDIS_URL (no adapter without it); PING_INTERVAL, PING_TIMEOUT (milliseconds),
-// MAX_HTTP_BUFFER_SIZE (bytes), CORS_ORIGIN (that origin may send credentials). It prints `listening on <port>` when ready.
+// MAX_HTTP_BUFFER_SIZE (bytes), CORS_ORIGIN (that origin may send credentials), PARSER (json or msgpack). It prints `listening on <port>` when ready.
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
+import msgpackParser from "socket.io-msgpack-parser";
 
-const { PORT = "0", HOST = "127.0.0.1", REDIS_URL, CORS_ORIGIN } = process.env;
+const { PORT = "0", HOST = "127.0.0.1", REDIS_URL, CORS_ORIGIN, PARSER } = process.env;
 
 const options = {
   pingInterval: numberFrom("PING_INTERVAL", 25_000),
@@ -22,6 +23,7 @@ const options = {
   },
 };
 if (CORS_ORIGIN) options.cors = { origin: CORS_ORIGIN, credentials: true };
+if (PARSER === "msgpack") options.parser = msgpackParser;
 if (REDIS_URL) options.adapter = await redisAdapter(REDIS_URL);
 
 const http = createServer((_request, response) => response.writeHead(404).end());

@@ -1,5 +1,6 @@
 //! One client of the server: its session, with its sockets in the namespaces it has joined.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Client {
     fn handle_connect(
         &mut self,
         name: &str,
-        auth: Option<&str>,
+        auth: Option<Cow<'_, str>>,
         cx: &mut Context<'_>,
     ) -> Result<(), CloseReason> {
         self.sockets.retain(|socket| !socket.has_ended());
@@ -134,8 +135,7 @@ impl Client {
             namespace,
             json: &json,
         };
-        self.connection
-            .send_with(packet.frame_bytes(), |out| packet.put_frames(out));
+        self.server.parser.send(&self.connection, &packet);
     }
 
     fn handle_event(
@@ -272,10 +272,7 @@ impl synapse_engine::Client for Client {
         let limits = self.server.limits.packets;
         // The assembler lends the namespace of a packet, so it is not a part of `self` while the packet is handled.
         let mut assembler = std::mem::take(&mut self.assembler);
-        let incoming = match &message {
-            Message::Text(text) => assembler.text(text, &limits),
-            Message::Binary(data) => assembler.binary(data, &limits),
-        };
+        let incoming = self.server.parser.decode(&message, &mut assembler, &limits);
         let handled = match incoming {
             Ok(Some(incoming)) => self.handle(incoming, cx),
             // Attachments of a client that is in no namespace are never wanted: it must not make us hold them (GHSA-55mf-67qm-4wpg).

@@ -21,10 +21,11 @@ use crate::broadcast::Broadcaster;
 use crate::detached::run_detached;
 use crate::handler::{BoxedHandler, Handler};
 use crate::middleware::{BoxedMiddleware, Middleware};
+use crate::parser::Parser;
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
 use crate::server_event::{BoxedServerHandler, ServerEvent};
-use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler, frames};
+use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler};
 
 /// How long the acks of a broadcast are kept when the asking server did not say.
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,6 +37,7 @@ pub struct Namespace(Arc<NamespaceInner>);
 pub(crate) struct NamespaceInner {
     name: Box<str>,
     limits: SocketLimits,
+    parser: Parser,
     rooms: Rooms<Socket>,
     handlers: RwLock<Handlers>,
     adapter: OnceLock<Arc<dyn Adapter>>,
@@ -187,10 +189,11 @@ impl std::fmt::Debug for Namespace {
 }
 
 impl NamespaceInner {
-    pub(crate) fn new(name: &str, limits: SocketLimits, runtime: Handle) -> Self {
+    pub(crate) fn new(name: &str, limits: SocketLimits, parser: Parser, runtime: Handle) -> Self {
         Self {
             name: name.into(),
             limits,
+            parser,
             rooms: Rooms::new(limits.rooms),
             handlers: RwLock::default(),
             adapter: OnceLock::new(),
@@ -205,6 +208,10 @@ impl NamespaceInner {
 
     pub(crate) fn limits(&self) -> &SocketLimits {
         &self.limits
+    }
+
+    pub(crate) fn parser(&self) -> Parser {
+        self.parser
     }
 
     pub(crate) fn rooms(&self) -> &Rooms<Socket> {
@@ -264,7 +271,9 @@ impl NamespaceInner {
             id: None,
             arguments: &broadcast.arguments,
         };
-        let frames = frames(&packet);
+        let Some(frames) = self.parser.frames(&packet) else {
+            return;
+        };
         let mut batch = Batch::default();
         self.rooms.select(&broadcast.target, |socket| {
             socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
@@ -284,7 +293,9 @@ impl NamespaceInner {
             id: Some(id),
             arguments: &broadcast.arguments,
         };
-        let frames = frames(&packet);
+        let Some(frames) = self.parser.frames(&packet) else {
+            return 0;
+        };
         let mut sockets = self.rooms.members(&broadcast.target);
         sockets.retain(|socket| {
             socket

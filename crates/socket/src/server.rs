@@ -16,6 +16,7 @@ use crate::broadcast::Broadcaster;
 use crate::client::Client;
 use crate::local::Local;
 use crate::namespace::{Namespace, NamespaceInner};
+use crate::parser::Parser;
 use crate::rooms::IntoRooms;
 
 /// How long a closing server waits for its clients to be told.
@@ -61,6 +62,7 @@ pub struct Server {
 pub struct ServerBuilder {
     config: EngineConfig,
     limits: SocketLimits,
+    parser: Parser,
     adapter: Option<Arc<dyn AdapterFactory>>,
     allow_request: Option<AllowRequest>,
 }
@@ -78,6 +80,12 @@ impl ServerBuilder {
     /// What a client may cost.
     pub fn limits(mut self, limits: SocketLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How packets are written. Default: [`Parser::Json`]. Clients have to be set to the same.
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.parser = parser;
         self
     }
 
@@ -105,6 +113,7 @@ impl ServerBuilder {
             namespaces: RwLock::default(),
             adapter: self.adapter.unwrap_or_else(bus::alone),
             limits: self.limits,
+            parser: self.parser,
             allow_request: self.allow_request,
             runtime: Handle::current(),
         }));
@@ -190,6 +199,7 @@ pub(crate) struct ServerInner {
     namespaces: RwLock<HashMap<Box<str>, Arc<NamespaceInner>>>,
     adapter: Arc<dyn AdapterFactory>,
     pub(crate) limits: SocketLimits,
+    pub(crate) parser: Parser,
     allow_request: Option<AllowRequest>,
     runtime: Handle,
 }
@@ -213,6 +223,7 @@ impl ServerInner {
             let namespace = Arc::new(NamespaceInner::new(
                 &name,
                 self.limits,
+                self.parser,
                 self.runtime.clone(),
             ));
             let local = Arc::new(Local(Arc::downgrade(&namespace)));

@@ -154,7 +154,8 @@ impl Socket {
             id: None,
             arguments: &arguments,
         };
-        Ok(self.is_in() && self.0.connection.send_volatile(&frames(&packet)))
+        let frames = self.0.namespace.parser().frames(&packet);
+        Ok(self.is_in() && frames.is_some_and(|frames| self.0.connection.send_volatile(&frames)))
     }
 
     /// Whether the client has been let in and the socket has not ended.
@@ -344,9 +345,7 @@ impl Socket {
     }
 
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
-        self.0
-            .connection
-            .send_with(packet.frame_bytes(), |out| packet.put_frames(out));
+        self.0.namespace.parser().send(&self.0.connection, packet);
     }
 
     /// Sends what a broadcast has for it. A client that middlewares have not let in yet may be in rooms already, but gets nothing of them.
@@ -430,13 +429,6 @@ where
     R: Future<Output = ()> + Send + 'static,
 {
     Arc::new(move |socket, reason| Box::pin(handler(socket, reason)))
-}
-
-/// A packet's frames, to be shared.
-pub(crate) fn frames(packet: &Outgoing<'_>) -> Frames {
-    let mut frames = Vec::with_capacity(packet.frame_bytes());
-    packet.put_frames(&mut frames);
-    Frames::new(frames)
 }
 
 /// Stops waiting for an answer when the caller does.

@@ -25,6 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut builder = Server::builder()
         .config(settings.engine)
+        .parser(settings.parser)
         .allow_request(|request| {
             request
                 .header("x-refuse")

@@ -8,11 +8,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use synapse_redis::RedisSettings;
-use synapse_socket::{Cors, EngineConfig, Origins};
+use synapse_socket::{Cors, EngineConfig, Origins, Parser};
 
 pub(crate) struct Settings {
     pub(crate) address: SocketAddr,
     pub(crate) engine: EngineConfig,
+    pub(crate) parser: Parser,
     pub(crate) redis: Option<RedisSettings>,
 }
 
@@ -36,6 +37,13 @@ impl Settings {
             credentials: true,
         });
 
+        let parser: Option<String> = variable("PARSER")?;
+        let parser = match parser.as_deref() {
+            None | Some("json") => Parser::Json,
+            Some("msgpack") => Parser::MsgPack,
+            Some(other) => return Err(format!("PARSER: `{other}` is no parser").into()),
+        };
+
         let url: Option<String> = variable("REDIS_URL")?;
         let redis = url
             .map(|url| RedisSettings::from_url("REDIS_URL", &url))
@@ -43,6 +51,7 @@ impl Settings {
         Ok(Self {
             address: (host, port).into(),
             engine,
+            parser,
             redis,
         })
     }

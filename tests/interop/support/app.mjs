@@ -9,7 +9,7 @@ export const targets = (process.env.TARGETS ?? "synapse").split(",").map((name) 
 
 /**
  * Starts the test application of a target. Settings: `redis` (a Redis), `pingInterval`, `pingTimeout`,
- * `maxHttpBufferSize`, `corsOrigin`.
+ * `maxHttpBufferSize`, `corsOrigin`, `parser` (json or msgpack).
  */
 export function startApp(target, settings = {}) {
   switch (target) {
@@ -27,7 +27,8 @@ function startRustApp(settings) {
   return startApplication("synapse", binary, [], settings);
 }
 
-export async function startApplication(kind, command, args, { redis, pingInterval, pingTimeout, maxHttpBufferSize, corsOrigin }) {
+export async function startApplication(kind, command, args, settings) {
+  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, corsOrigin, parser } = settings;
   const port = await freePort();
   const env = { PORT: String(port), HOST: "127.0.0.1" };
   if (redis) env.REDIS_URL = redis.url;
@@ -35,6 +36,7 @@ export async function startApplication(kind, command, args, { redis, pingInterva
   if (pingTimeout) env.PING_TIMEOUT = String(pingTimeout);
   if (maxHttpBufferSize) env.MAX_HTTP_BUFFER_SIZE = String(maxHttpBufferSize);
   if (corsOrigin) env.CORS_ORIGIN = corsOrigin;
+  if (parser) env.PARSER = parser;
 
   const child = new Process(command, args, { env });
   await child.ready(() => child.output.includes(`listening on ${port}`));

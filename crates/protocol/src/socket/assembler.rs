@@ -1,5 +1,7 @@
 //! Packets with their attachments: a text packet announces binary messages, and what came in is complete when the last one is here.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::arguments::Arguments;
@@ -14,7 +16,7 @@ pub enum Incoming<'a> {
         /// The namespace.
         namespace: &'a str,
         /// What the client proves itself with: the text of a JSON object.
-        auth: Option<&'a str>,
+        auth: Option<Cow<'a, str>>,
     },
     /// The client leaves a namespace.
     Disconnect {
@@ -105,7 +107,7 @@ impl Assembler {
             PacketType::Connect => {
                 return Ok(Some(Incoming::Connect {
                     namespace,
-                    auth: packet.json,
+                    auth: packet.json.map(Cow::Borrowed),
                 }));
             }
             PacketType::Disconnect => return Ok(Some(Incoming::Disconnect { namespace })),
@@ -193,6 +195,7 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         attachments_max: 10,
+        msgpack_attachments_max: 10,
         attachment_bytes_max: 8,
         json_depth_max: 10,
         namespace_bytes_max: 100,
@@ -227,7 +230,7 @@ mod tests {
                 r#"0/chat,{"token":1}"#,
                 Incoming::Connect {
                     namespace: "/chat",
-                    auth: Some(r#"{"token":1}"#),
+                    auth: Some(r#"{"token":1}"#.into()),
                 },
             ),
             ("1/chat,", Incoming::Disconnect { namespace: "/chat" }),

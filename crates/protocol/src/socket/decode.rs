@@ -11,7 +11,7 @@ use super::literal;
 use super::packet::{Limits, Packet, PacketError, PacketType, is_reserved_event};
 
 /// The largest integer that JavaScript counts to, `Number.MAX_SAFE_INTEGER`.
-const ID_MAX: u64 = (1 << 53) - 1;
+pub(super) const ID_MAX: u64 = (1 << 53) - 1;
 
 /// Takes the text of a packet apart and checks all of it. Allocates only to look at an event name that has escapes.
 pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, PacketError> {
@@ -58,17 +58,22 @@ fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a s
         return Ok(("/", text));
     }
     let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
+    Ok((check_namespace(namespace, limits)?, rest))
+}
+
+/// The name of the namespace, without the query string that may follow it.
+pub(super) fn check_namespace<'a>(
+    namespace: &'a str,
+    limits: &Limits,
+) -> Result<&'a str, PacketError> {
     if namespace.len() > limits.namespace_bytes_max {
         return Err(PacketError::NamespaceTooLong {
             limit: limits.namespace_bytes_max,
         });
     }
-    Ok((
-        namespace
-            .split_once('?')
-            .map_or(namespace, |(path, _query)| path),
-        rest,
-    ))
+    Ok(namespace
+        .split_once('?')
+        .map_or(namespace, |(path, _query)| path))
 }
 
 fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
@@ -122,7 +127,7 @@ fn check_payload<'a>(
         PacketType::Connect if document.kind == Kind::Object => (),
         PacketType::ConnectError if matches!(document.kind, Kind::Object | Kind::String) => (),
         PacketType::Event | PacketType::BinaryEvent => {
-            check_event_name(packet_type, &document, limits)?
+            check_event_name(&event_name(packet_type, &document)?, limits)?
         }
         PacketType::Ack | PacketType::BinaryAck if document.kind == Kind::Array => (),
         PacketType::Connect
@@ -136,24 +141,27 @@ fn check_payload<'a>(
     Ok(Some(document.text))
 }
 
-fn check_event_name(
+fn event_name<'a>(
     packet_type: PacketType,
-    document: &Document<'_>,
-    limits: &Limits,
-) -> Result<(), PacketError> {
-    let name = match document.first {
-        Some((Kind::String, literal)) => literal::unescape(literal),
-        Some((Kind::Number, digits)) => Cow::Borrowed(digits),
+    document: &Document<'a>,
+) -> Result<Cow<'a, str>, PacketError> {
+    match document.first {
+        Some((Kind::String, literal)) => Ok(literal::unescape(literal)),
+        Some((Kind::Number, digits)) => Ok(Cow::Borrowed(digits)),
         Some((Kind::Null | Kind::True | Kind::False | Kind::Array | Kind::Object, _)) | None => {
-            return Err(PacketError::InvalidPayload(packet_type));
+            Err(PacketError::InvalidPayload(packet_type))
         }
-    };
+    }
+}
+
+/// Whether a client may send an event of this name.
+pub(super) fn check_event_name(name: &str, limits: &Limits) -> Result<(), PacketError> {
     if name.len() > limits.event_name_bytes_max {
         return Err(PacketError::EventNameTooLong {
             limit: limits.event_name_bytes_max,
         });
     }
-    if is_reserved_event(&name) {
+    if is_reserved_event(name) {
         Err(PacketError::ReservedEvent)
     } else {
         Ok(())

@@ -76,7 +76,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn parts(&self) -> Parts<'a> {
+    pub(super) fn parts(&self) -> Parts<'a> {
         match *self {
             Self::Connect { namespace, json } => Parts::plain(PacketType::Connect, namespace, json),
             Self::ConnectError { namespace, json } => {
@@ -110,12 +110,12 @@ impl<'a> Outgoing<'a> {
 }
 
 /// What stands in a packet, the same for all types.
-struct Parts<'a> {
-    packet_type: PacketType,
-    namespace: &'a str,
-    id: Option<u64>,
-    json: &'a [u8],
-    attachments: &'a [Bytes],
+pub(super) struct Parts<'a> {
+    pub(super) packet_type: PacketType,
+    pub(super) namespace: &'a str,
+    pub(super) id: Option<u64>,
+    pub(super) json: &'a [u8],
+    pub(super) attachments: &'a [Bytes],
 }
 
 impl<'a> Parts<'a> {

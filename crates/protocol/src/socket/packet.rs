@@ -1,6 +1,7 @@
 //! What a Socket.IO packet is: its types, the limits a client is held to, and what it can do wrong.
 
 use super::json::JsonError;
+use super::msgpack::DecodeError;
 
 /// The type of a Socket.IO packet, with its digit on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,9 @@ impl PacketType {
 pub struct Limits {
     /// Attachments of one packet. Default: 10, as in Node's parser since 4.2.6; Node's clients drop a connection that sends more.
     pub attachments_max: usize,
+    /// Binary values of one packet of the msgpack parser, which announces none and has no limit in Node. Default: 1,024. What is sent on
+    /// to clients of a JSON server should stay within `attachments_max`.
+    pub msgpack_attachments_max: usize,
     /// Bytes of all attachments of one packet together: what an unfinished packet can hold in memory. Default: 10 MB, ten attachments
     /// of Node's `maxHttpBufferSize`.
     pub attachment_bytes_max: usize,
@@ -69,6 +73,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             attachments_max: 10,
+            msgpack_attachments_max: 1_024,
             attachment_bytes_max: 10_000_000,
             json_depth_max: 100,
             namespace_bytes_max: 512,
@@ -143,8 +148,8 @@ pub enum PacketError {
         /// The limit that was passed.
         limit: usize,
     },
-    /// The ack id is beyond what JavaScript can count to.
-    #[error("an ack id above 2^53 - 1")]
+    /// The ack id is beyond what JavaScript can count to, or does not count at all.
+    #[error("an ack id above 2^53 - 1, or no natural number")]
     IllegalId,
     /// An ack that answers nothing.
     #[error("an ack without id")]
@@ -155,6 +160,18 @@ pub enum PacketError {
     /// The payload is JSON of a shape that the type does not allow.
     #[error("invalid payload for a packet of type {0:?}")]
     InvalidPayload(PacketType),
+    /// A packet of the msgpack parser is not msgpack, or costs more than allowed.
+    #[error("invalid msgpack: {0}")]
+    Msgpack(#[from] DecodeError),
+    /// More than one msgpack value in one message.
+    #[error("bytes behind the packet")]
+    BytesBehind,
+    /// The msgpack parser knows no text.
+    #[error("a text message where packets are msgpack")]
+    UnexpectedText,
+    /// A packet of the msgpack parser names no namespace, or not by a text.
+    #[error("a namespace that is no text")]
+    IllegalNamespace,
     /// An event of a name that Socket.IO keeps for itself.
     #[error("an event of a reserved name")]
     ReservedEvent,

@@ -28,7 +28,7 @@ pub(super) fn value() -> impl Strategy<Value = Value> {
 }
 
 /// An array of arguments with placeholders at any depth, and the attachments they name.
-fn arguments(name: Option<String>) -> impl Strategy<Value = Arguments> {
+pub(super) fn arguments(name: Option<String>) -> impl Strategy<Value = Arguments> {
     let attachments = prop::collection::vec(
         prop::collection::vec(any::<u8>(), 0..200),
         0..=MAX_ATTACHMENTS,
@@ -63,13 +63,13 @@ fn arguments(name: Option<String>) -> impl Strategy<Value = Arguments> {
         })
 }
 
-fn event() -> impl Strategy<Value = Arguments> {
+pub(super) fn event() -> impl Strategy<Value = Arguments> {
     any::<String>()
         .prop_filter("reserved", |name| !is_reserved_event(name))
         .prop_flat_map(|name| arguments(Some(name)))
 }
 
-fn namespace() -> impl Strategy<Value = String> {
+pub(super) fn namespace() -> impl Strategy<Value = String> {
     prop_oneof![Just("/".to_owned()), "/[^,?]{1,40}"]
 }
 

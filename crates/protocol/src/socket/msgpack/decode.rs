@@ -45,6 +45,9 @@ pub enum DecodeError {
     ForgedPlaceholder,
 }
 
+/// How Node's encoder begins an `undefined`, up to the byte that says nothing.
+pub(super) const UNDEFINED: [u8; 2] = [0xd4, 0];
+
 /// Writes the JSON of one value as it reads it.
 pub(super) struct Json<'r, 'a> {
     reader: &'r mut Reader<'a>,
@@ -128,11 +131,18 @@ impl<'r, 'a> Json<'r, 'a> {
     fn map(&mut self, count: usize, depth: usize) -> Result<(), DecodeError> {
         let depth = self.enter(depth)?;
         self.out.push(b'{');
-        for index in 0..count {
-            if index > 0 {
+        let mut is_first = true;
+        for _ in 0..count {
+            let key = self.key()?;
+            if self.reader.rest.starts_with(&UNDEFINED) {
+                // `JSON.stringify` leaves such a member out.
+                self.reader.skip()?;
+                continue;
+            }
+            if !is_first {
                 self.out.push(b',');
             }
-            let key = self.key()?;
+            is_first = false;
             put_json_text(&mut self.out, &key);
             self.out.push(b':');
             self.placeholder_seen |=
@@ -176,7 +186,7 @@ impl<'r, 'a> Json<'r, 'a> {
     }
 
     fn extension(&mut self, kind: i8, payload: &[u8]) -> Result<(), DecodeError> {
-        // Type 0 is what Node's encoder made of undefined (1 byte) and Date (8 bytes) before it wrote timestamps.
+        // Type 0 of fixed length is what Node's encoder made of undefined (1 byte) and Date (8 bytes) before it wrote timestamps.
         let date = match (kind, payload) {
             (-1, payload) if matches!(payload.len(), 4 | 8 | 12) => {
                 timestamp::milliseconds(payload)
@@ -289,8 +299,39 @@ mod tests {
             &[0xd7, 0, 0, 0, 0, 0, 0, 0, 0x03, 0xe8],
             r#""1970-01-01T00:00:01.000Z""#,
         );
-        check(&[0xd4, 0, 0], "null");
         check(&[0xd4, 7, 9], r#"[7,{"_placeholder":true,"num":0}]"#);
+    }
+
+    #[test]
+    fn undefined_is_what_json_stringify_makes_of_it() {
+        check(&[0xd4, 0, 0], "null");
+        check(&[0x92, 0xd4, 0, 0, 1], "[null,1]");
+        check(b"\x81\xa1a\xd4\x00\x00", "{}");
+        check(
+            b"\x84\xa1a\xd4\x00\x00\xa1b\x01\xa1c\xd4\x00\x00\xa1d\x02",
+            r#"{"b":1,"d":2}"#,
+        );
+        assert_eq!(
+            Reader::new(b"\x81\xa1a\xd4\x00").value(&Limits::default()),
+            Err(DecodeError::Truncated)
+        );
+    }
+
+    #[test]
+    fn an_array_buffer_of_any_length_is_binary() {
+        for payload in [b"".as_slice(), b"1", b"12345678", b"123456789"] {
+            let length = payload.len() as u8;
+            for header in [
+                [0xc7, length, 0].as_slice(),
+                &[0xc8, 0, length, 0],
+                &[0xc9, 0, 0, 0, length, 0],
+            ] {
+                let bytes = [header, payload].concat();
+                check(&bytes, r#"{"_placeholder":true,"num":0}"#);
+                let arguments = Reader::new(&bytes).value(&Limits::default()).unwrap();
+                assert_eq!(arguments.attachments(), [Bytes::copy_from_slice(payload)]);
+            }
+        }
     }
 
     #[test]

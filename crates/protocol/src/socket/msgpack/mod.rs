@@ -1,18 +1,21 @@
-//! Arguments as msgpack and back, as the servers of a cluster exchange them.
+//! Arguments as msgpack and back, as the servers of a cluster exchange them, and as clients of the msgpack parser do.
 //!
-//! Between servers a binary value is a msgpack `bin` and nothing is announced; on a client's wire it is an attachment with a placeholder in
-//! the JSON text. [`put_arguments`] turns the second into the first, [`Reader::arguments`] the first into the second. Neither builds a tree,
-//! and what comes in is taken for hostile: every length is compared with what is there, depth and size are limited.
+//! In msgpack a binary value is a `bin` and nothing is announced; in JSON it is an attachment with a placeholder in the text.
+//! [`put_arguments`] turns the second into the first, [`Reader::arguments`] the first into the second. Neither builds a tree, and what
+//! comes in is taken for hostile: every length is compared with what is there, depth and size are limited. [`decode_packet`] and
+//! [`put_packet_frame`] do the same for the whole packet of a client.
 
 mod decode;
 mod encode;
 mod json_text;
+mod packet;
 mod put;
 mod reader;
 mod timestamp;
 
 pub use decode::DecodeError;
 pub use encode::{EncodeError, put_arguments, put_first};
+pub use packet::{decode_packet, put_packet_frame};
 pub use put::{put_array_len, put_bin, put_bool, put_map_len, put_nil, put_str, put_uint};
 pub use reader::Reader;
 

@@ -148,9 +148,9 @@ impl<'a> Reader<'a> {
             0xc4 => Head::Bin(self.sized(1)?),
             0xc5 => Head::Bin(self.sized(2)?),
             0xc6 => Head::Bin(self.sized(4)?),
-            0xc7 => self.length(1).and_then(|length| self.extension(length))?,
-            0xc8 => self.length(2).and_then(|length| self.extension(length))?,
-            0xc9 => self.length(4).and_then(|length| self.extension(length))?,
+            0xc7 => self.sized_extension(1)?,
+            0xc8 => self.sized_extension(2)?,
+            0xc9 => self.sized_extension(4)?,
             0xca => Head::Number(Number::Float(f64::from(f32::from_be_bytes(self.fixed()?)))),
             0xcb => Head::Number(Number::Float(f64::from_be_bytes(self.fixed()?))),
             0xcc => Head::Number(Number::Unsigned(u64::from(u8::from_be_bytes(
@@ -167,7 +167,10 @@ impl<'a> Reader<'a> {
             0xd1 => Head::Number(Number::Signed(i64::from(i16::from_be_bytes(self.fixed()?)))),
             0xd2 => Head::Number(Number::Signed(i64::from(i32::from_be_bytes(self.fixed()?)))),
             0xd3 => Head::Number(Number::Signed(i64::from_be_bytes(self.fixed()?))),
-            0xd4..=0xd8 => self.extension(1 << (first - 0xd4))?,
+            0xd4..=0xd8 => {
+                let (kind, payload) = self.extension(1 << (first - 0xd4))?;
+                Head::Extension(kind, payload)
+            }
             0xd9 => Head::Text(self.sized(1)?),
             0xda => Head::Text(self.sized(2)?),
             0xdb => Head::Text(self.sized(4)?),
@@ -219,9 +222,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn extension(&mut self, length: usize) -> Result<Head<'a>, DecodeError> {
+    /// An extension that says its length in `width` bytes. Of type 0 it is an `ArrayBuffer`, which Node's encoder wrote like that before it
+    /// wrote bin; of fixed length that type means something else.
+    fn sized_extension(&mut self, width: usize) -> Result<Head<'a>, DecodeError> {
+        let length = self.length(width)?;
+        Ok(match self.extension(length)? {
+            (0, payload) => Head::Bin(payload),
+            (kind, payload) => Head::Extension(kind, payload),
+        })
+    }
+
+    fn extension(&mut self, length: usize) -> Result<(i8, &'a [u8]), DecodeError> {
         let kind = i8::from_be_bytes(self.fixed()?);
-        Ok(Head::Extension(kind, self.take(length)?))
+        Ok((kind, self.take(length)?))
     }
 }
 
