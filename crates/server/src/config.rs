@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use synapse::Parser;
 use synapse::redis::{RedisParts, RedisSettings};
 
 use crate::log::{LogConfig, LogFormat};
 use crate::relay::Relay;
 use crate::settings::{self, Setting, Value, Written};
 use crate::values::{
-    self, cors, heartbeat, host, integer, log_format, path, redis_port, server_id, switch,
+    self, cors, heartbeat, host, integer, log_format, parser, path, redis_port, server_id, switch,
 };
 
 /// All that a server needs to know.
@@ -56,7 +57,7 @@ pub(crate) enum CorsOrigins {
     List(Vec<String>),
 }
 
-/// Path, heartbeat and sizes that clients are told of.
+/// What clients have to be set to, or are told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProtocolConfig {
     /// Path of the Socket.IO requests, with a leading and without a trailing slash.
@@ -67,6 +68,8 @@ pub(crate) struct ProtocolConfig {
     pub(crate) ping_timeout: Duration,
     /// Bytes of the largest message that a client may send.
     pub(crate) max_http_buffer_size: usize,
+    /// How packets are written.
+    pub(crate) parser: Parser,
 }
 
 /// A setting that cannot be used.
@@ -114,6 +117,7 @@ impl Config {
                     integer(text, 1, values::MESSAGE_BYTES_MAX)
                 })?
                 .unwrap_or(1_000_000),
+                parser: read(written, &settings::PARSER, parser)?.unwrap_or_default(),
             },
         })
     }
@@ -301,6 +305,10 @@ mod tests {
             Some(protocol.max_http_buffer_size.to_string().as_str()),
             settings::MAX_HTTP_BUFFER_SIZE.default
         );
+        assert_eq!(
+            (protocol.parser, settings::PARSER.default),
+            (Parser::Json, Some("json"))
+        );
     }
 
     #[test]
@@ -325,6 +333,10 @@ mod tests {
             (
                 "HOST=http://localhost",
                 "HOST: `http://localhost` is not an address or a host name without a port",
+            ),
+            (
+                "SYNAPSE_PARSER=cbor",
+                "SYNAPSE_PARSER: `cbor` is neither json nor msgpack",
             ),
             (
                 "LOG_FORMAT=xml",
@@ -498,7 +510,7 @@ mod tests {
     fn values_are_taken_over() {
         let config = config(
             "PORT=4000 HOST=[::1] LOG_LEVEL=warn LOG_FORMAT=JSON SYNAPSE_RELAY=off SYNAPSE_SERVER_ID=a-1 --ready-needs-redis \
-             SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 --host=::",
+             SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 --parser=MsgPack --host=::",
         )
         .unwrap();
         assert_eq!((config.host.as_str(), config.port), ("::", 4000));
@@ -518,6 +530,7 @@ mod tests {
             ping_interval: Duration::from_millis(300),
             ping_timeout: Duration::from_millis(200),
             max_http_buffer_size: 100,
+            parser: Parser::MsgPack,
         };
         assert_eq!(config.protocol, protocol);
     }

@@ -65,6 +65,8 @@ settings! {
         PING_TIMEOUT: "--ping-timeout" "PING_TIMEOUT" "MS" Some("20000"), "Milliseconds a client has for its answer to a heartbeat";
         MAX_HTTP_BUFFER_SIZE: "--max-http-buffer-size" "MAX_HTTP_BUFFER_SIZE" "BYTES" Some("1000000"),
             "Bytes of the largest message that a client may send";
+        PARSER: "--parser" "SYNAPSE_PARSER" "json|msgpack" Some("json"),
+            "How packets are written; clients of msgpack need the package socket.io-msgpack-parser";
     }
     "Log" {
         LOG_LEVEL: "--log-level" "LOG_LEVEL" "LEVEL" Some("info"),

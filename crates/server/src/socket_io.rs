@@ -21,7 +21,9 @@ pub(crate) struct SocketIo {
 impl SocketIo {
     /// A Socket.IO server with its relay, joined to others by `adapter` if there is one. Has to be called within a tokio runtime.
     pub(crate) fn new(common: &Common, adapter: Option<Arc<dyn AdapterFactory>>) -> Self {
-        let builder = Server::builder().config(engine_config(&common.protocol, &common.cors));
+        let builder = Server::builder()
+            .config(engine_config(&common.protocol, &common.cors))
+            .parser(common.protocol.parser);
         let server = match adapter {
             Some(adapter) => builder.adapter(adapter).build(),
             None => builder.build(),
@@ -63,6 +65,7 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
         ping_interval,
         ping_timeout,
         max_http_buffer_size,
+        parser: _,
     } = protocol.clone();
     let cors = match cors {
         CorsOrigins::Unset => None,

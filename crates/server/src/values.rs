@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use synapse::Parser;
+
 use crate::config::CorsOrigins;
 use crate::log::LogFormat;
 use crate::settings;
@@ -83,6 +85,15 @@ pub(crate) fn log_format(text: &str) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("{} is neither text nor json", echo(text))),
+    }
+}
+
+/// How packets are written.
+pub(crate) fn parser(text: &str) -> Result<Parser, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "json" => Ok(Parser::Json),
+        "msgpack" => Ok(Parser::MsgPack),
+        _ => Err(format!("{} is neither json nor msgpack", echo(text))),
     }
 }
 
