@@ -8,6 +8,7 @@ import { startApp, targets } from "./support/app.mjs";
 import { ask, Clients, flush, received, record } from "./support/clients.mjs";
 import { PollingSession, RawSocket } from "./support/engine.mjs";
 import { Redis } from "./support/redis.mjs";
+import { startSynapse } from "./support/synapse.mjs";
 import { next, until } from "./support/wait.mjs";
 
 const [CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT] = [0, 1, 2, 3, 4, 5];
@@ -308,4 +309,24 @@ for (const target of targets) {
       });
     });
   }
+}
+
+if (targets.includes("synapse")) {
+  describe("msgpack of the synapse binary", () => {
+    const clients = new Clients();
+    let server;
+    before(async () => {
+      server = await startSynapse({ env: { SYNAPSE_PARSER: "msgpack" } });
+    });
+    after(() => {
+      clients.close();
+      return server?.stop();
+    });
+
+    it("relays an event to everyone else", async () => {
+      const [sender, other] = await Promise.all([clients.connect(server, { parser }), clients.connect(server, { parser })]);
+      sender.emit("test_event", { n: 1 }, Buffer.from([1, 2]));
+      assert.deepEqual(await next(other, "test_event"), [{ n: 1 }, Buffer.from([1, 2])]);
+    });
+  });
 }
