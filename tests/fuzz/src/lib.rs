@@ -8,6 +8,7 @@
 mod engine;
 mod model;
 mod msgpack;
+mod msgpack_packet;
 mod packet;
 mod redis;
 mod session;
@@ -18,11 +19,12 @@ mod websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("websocket", websocket::check),
     ("engine", engine::check),
     ("packet", packet::check),
     ("msgpack", msgpack::check),
+    ("msgpack_packet", msgpack_packet::check),
     ("session", session::check),
     ("redis_wire", redis::check_wire),
     ("resp", redis::check_resp),
