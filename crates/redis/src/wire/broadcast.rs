@@ -198,9 +198,10 @@ fn decode_flags(reader: &mut Reader<'_>) -> Result<Flags, WireError> {
     Ok(flags)
 }
 
-/// Milliseconds as Node has them.
+/// Milliseconds as Node has them; their fraction is left out, because none is ever written.
 pub(crate) fn timeout(milliseconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(milliseconds / 1000.0).ok()
+    Duration::try_from_secs_f64(milliseconds / 1000.0).ok()?;
+    Some(Duration::from_millis(milliseconds as u64))
 }
 
 #[cfg(test)]

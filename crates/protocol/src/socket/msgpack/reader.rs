@@ -264,8 +264,9 @@ impl Number {
         match self {
             Self::Unsigned(number) => write!(out, "{number}"),
             Self::Signed(number) => write!(out, "{number}"),
+            // Adding zero takes the sign off a negative one, which JSON.stringify does not write either.
             Self::Float(number) if number.trunc() == number && number.abs() <= SAFE_INTEGER_MAX => {
-                write!(out, "{number}")
+                write!(out, "{}", number + 0.0)
             }
             Self::Float(number) => match serde_json::Number::from_f64(number) {
                 Some(number) => write!(out, "{number}"),
