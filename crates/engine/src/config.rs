@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub use synapse_protocol::engine::Timing;
+pub use synapse_protocol::websocket::PerMessageDeflate;
 
 use crate::cors::Cors;
 
@@ -23,6 +24,9 @@ pub struct EngineConfig {
     pub allow_upgrades: bool,
     /// Which foreign pages may connect. Default: none is named, so browsers let only pages of the same origin poll.
     pub cors: Option<Cors>,
+    /// Whether WebSocket messages are compressed for clients that offer it (Socket.IO's `perMessageDeflate`). Default: no. It spares traffic
+    /// and costs time, not memory: see [`PerMessageDeflate`]. What a client may inflate is limited by [`Limits::message_bytes_max`].
+    pub per_message_deflate: Option<PerMessageDeflate>,
 }
 
 impl Default for EngineConfig {
@@ -35,6 +39,7 @@ impl Default for EngineConfig {
             websocket: true,
             allow_upgrades: true,
             cors: None,
+            per_message_deflate: None,
         }
     }
 }
@@ -43,7 +48,7 @@ impl Default for EngineConfig {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Largest incoming message in bytes, on every transport (Socket.IO's `maxHttpBufferSize`). Default: 1,000,000. A larger request
-    /// body is answered 413; a larger WebSocket message closes the connection with code 1009. A polling body may hold several messages.
+    /// body is answered 413; a larger WebSocket message, inflated or not, closes the connection with code 1009. A polling body may hold several messages.
     pub message_bytes_max: usize,
     /// Most frames in one WebSocket message. Default: 1,024. More close the connection with code 1008.
     pub fragments_max: usize,

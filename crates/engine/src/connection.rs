@@ -4,13 +4,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use synapse_protocol::engine::{Due, Received, Session, SessionError, Timestamp};
 use synapse_protocol::engine::{PacketType, State as SessionState};
-use synapse_protocol::websocket::{Opcode, put_frame};
+use synapse_protocol::websocket::{Agreement, Deflate, Opcode, deflate_frames, put_frame};
 use synapse_protocol::{CloseReason, SessionId};
 
 use crate::batch::Batch;
@@ -52,6 +53,9 @@ pub struct Connection {
     id: SessionId,
     request: RequestHead,
     closed: AtomicBool,
+    /// The window that messages for the client are compressed with, as a power of two; 0 when they are not compressed. Compressed frames may
+    /// be in the outbox only when no poll can fetch them any more.
+    deflate_bits: AtomicU8,
     state: Mutex<State>,
 }
 
@@ -89,6 +93,7 @@ impl Connection {
             id,
             request,
             closed: AtomicBool::new(false),
+            deflate_bits: AtomicU8::new(0),
             state: Mutex::new(state),
         })
     }
@@ -143,6 +148,12 @@ impl Connection {
 
     /// Sends frames of `len` bytes that only this connection gets, written straight into its outbox.
     pub fn send_with(self: &Arc<Self>, len: usize, put: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(deflate) = self.deflate()
+            && len >= deflate.threshold
+        {
+            let pushed = self.push_deflated(len, put, deflate);
+            return self.schedule(pushed);
+        }
         let mut state = self.state.lock();
         let pushed = self.push_locked(&mut state, Urgency::Kept, len, |outbox| outbox.write(put));
         drop(state);
@@ -198,9 +209,45 @@ impl Connection {
         received
     }
 
-    pub(crate) fn push(&self, urgency: Urgency, frames: &Frames) -> Pushed {
+    /// Compresses from now on what is sent. The link has to be a WebSocket's whose client agreed.
+    pub(crate) fn start_deflate(&self, agreement: Agreement) {
+        self.deflate_bits
+            .store(agreement.window_bits(), Ordering::Release);
+    }
+
+    /// How messages for the client are compressed at the moment.
+    fn deflate(&self) -> Option<Deflate> {
+        match self.deflate_bits.load(Ordering::Acquire) {
+            0 => None,
+            bits => Some(self.core.config.per_message_deflate?.deflate(bits)),
+        }
+    }
+
+    fn count_compression(&self) {
+        let compressed = &self.core.counters.compressed;
+        compressed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn push_deflated(
+        &self,
+        len: usize,
+        put: impl FnOnce(&mut Vec<u8>),
+        deflate: Deflate,
+    ) -> Pushed {
+        let mut plain = Vec::with_capacity(len);
+        put(&mut plain);
+        self.count_compression();
+        // Before the lock, so that nobody waits for it.
+        let frames = Bytes::from(deflate_frames(&plain, deflate).unwrap_or(plain));
         let mut state = self.state.lock();
-        let frames = frames.plain();
+        self.push_locked(&mut state, Urgency::Kept, frames.len(), |outbox| {
+            outbox.push(&frames);
+        })
+    }
+
+    pub(crate) fn push(&self, urgency: Urgency, frames: &Frames) -> Pushed {
+        let frames = frames.form(self.deflate(), || self.count_compression());
+        let mut state = self.state.lock();
         self.push_locked(&mut state, urgency, frames.len(), |outbox| {
             outbox.push(frames);
         })
@@ -419,19 +466,29 @@ pub(crate) mod testing {
     use crate::config::EngineConfig;
     use crate::polling::Polling;
 
+    pub(crate) fn core(config: EngineConfig) -> Arc<Core> {
+        let runtime = tokio::runtime::Handle::current();
+        Arc::new(Core::new(config, runtime))
+    }
+
+    /// One whose outbox nobody writes.
+    pub(crate) fn websocket(core: &Arc<Core>) -> Arc<Connection> {
+        let session = Session::open_websocket(&core.config.timing, core.clock.now());
+        connection(core, session, Link::Gone)
+    }
+
+    fn connection(core: &Arc<Core>, session: Session, link: Link) -> Arc<Connection> {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let id = SessionId::from_random([7; 15]);
+        Connection::new(core, id, RequestHead::new(&parts), session, link)
+    }
+
     /// One that polls and is in the table of an engine of its own.
     pub(crate) fn polling() -> Arc<Connection> {
-        let runtime = tokio::runtime::Handle::current();
-        let core = Arc::new(Core::new(EngineConfig::default(), runtime));
-        let (parts, ()) = http::Request::new(()).into_parts();
+        let core = core(EngineConfig::default());
         let session = Session::open_polling(&core.config.timing, core.clock.now());
-        let connection = Connection::new(
-            &core,
-            SessionId::from_random([7; 15]),
-            RequestHead::new(&parts),
-            session,
-            Link::Polling(Box::<Polling>::default()),
-        );
+        let link = Link::Polling(Box::<Polling>::default());
+        let connection = connection(&core, session, link);
         assert!(core.sessions.insert(Arc::clone(&connection), 1));
         connection
     }

@@ -57,6 +57,7 @@ pub(crate) struct Counters {
     pub(crate) refused: AtomicU64,
     pub(crate) upgraded: AtomicU64,
     pub(crate) overflowed: AtomicU64,
+    pub(crate) compressed: AtomicU64,
 }
 
 /// What an engine has done so far.
@@ -72,6 +73,8 @@ pub struct Stats {
     pub upgraded: u64,
     /// Sessions closed because their client did not read and its outbox was full.
     pub overflowed: u64,
+    /// Messages compressed; a broadcast counts once for all clients of the same window.
+    pub compressed: u64,
 }
 
 impl Core {
@@ -103,6 +106,7 @@ impl Core {
             refused: count(&self.counters.refused),
             upgraded: count(&self.counters.upgraded),
             overflowed: count(&self.counters.overflowed),
+            compressed: count(&self.counters.compressed),
         }
     }
 }

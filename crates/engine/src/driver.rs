@@ -65,13 +65,14 @@ impl<C: Client> Driver<C> {
         connection: Arc<Connection>,
         client: C,
         reader: Option<ReadHalf>,
+        decoder: Decoder,
         leftover: Option<Box<[u8]>>,
     ) -> Self {
         Self {
             connection,
             client: Some(client),
             reader,
-            decoder: Decoder::new(Role::Server),
+            decoder,
             writing: None,
             flushing: false,
             leftover,
@@ -108,6 +109,9 @@ impl<C: Client> Driver<C> {
                         self.decoder = handover.decoder;
                         self.leftover = handover.leftover;
                         state.link = link;
+                        if let Some(agreement) = handover.deflate {
+                            self.connection.start_deflate(agreement);
+                        }
                     }
                     return ControlFlow::Continue(());
                 }

@@ -31,7 +31,7 @@ mod wheel;
 
 pub use application::{Application, Client};
 pub use batch::Batch;
-pub use config::{EngineConfig, Limits, Timing};
+pub use config::{EngineConfig, Limits, PerMessageDeflate, Timing};
 pub use connection::{Connection, TransportKind};
 pub use core::Stats;
 pub use cors::{Cors, Origins};

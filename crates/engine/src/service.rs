@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
-    UPGRADE, USER_AGENT,
+    SEC_WEBSOCKET_EXTENSIONS, UPGRADE, USER_AGENT,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use synapse_protocol::SessionId;
 use synapse_protocol::engine::Session;
-use synapse_protocol::websocket::{Opcode, put_frame};
+use synapse_protocol::websocket::{Agreement, Decoder, Opcode, Role, put_frame};
 
 use crate::application::Application;
 use crate::connection::{Connection, TransportKind};
@@ -167,7 +167,8 @@ impl<A: Application> EngineService<A> {
             Link::Polling(Box::<Polling>::default()),
         );
         let client = self.application.open(&connection);
-        let driver = Driver::new(Arc::clone(&connection), client, None, None);
+        let decoder = Decoder::new(Role::Server);
+        let driver = Driver::new(Arc::clone(&connection), client, None, decoder, None);
         if let Err(refused) = self.register(&connection) {
             return self.refuse(&refused).response();
         }
@@ -271,7 +272,8 @@ impl<A: Application> EngineService<A> {
             Ok(verified) => verified,
             Err(refused) => return self.refuse(&refused).upgrade_response(),
         };
-        let accept = match upgrade::check(&parts.method, &parts.headers) {
+        let deflate = self.core.config.per_message_deflate;
+        let accept = match upgrade::check(&parts.method, &parts.headers, deflate) {
             Ok(accept) => accept,
             Err(refusal) => return refuse_websocket(&refusal),
         };
@@ -284,9 +286,11 @@ impl<A: Application> EngineService<A> {
                 if let Err(refused) = self.admit(&request) {
                     return self.refuse(&refused).upgrade_response();
                 }
-                self.core
-                    .runtime
-                    .spawn(self.clone().open_websocket(request, on_upgrade));
+                self.core.runtime.spawn(self.clone().open_websocket(
+                    request,
+                    on_upgrade,
+                    accept.deflate,
+                ));
             }
             Verified::Session {
                 connection,
@@ -305,18 +309,23 @@ impl<A: Application> EngineService<A> {
                 }
                 self.core
                     .runtime
-                    .spawn(upgrade::probe(connection, on_upgrade));
+                    .spawn(upgrade::probe(connection, on_upgrade, accept.deflate));
             }
         }
         switching_protocols(&accept)
     }
 
-    async fn open_websocket(self, request: RequestHead, on_upgrade: OnUpgrade) {
+    async fn open_websocket(
+        self,
+        request: RequestHead,
+        on_upgrade: OnUpgrade,
+        deflate: Option<Agreement>,
+    ) {
         let Ok((stream, read)) = upgrade::take_stream(on_upgrade).await else {
             return;
         };
         // A task of its own: this one is as large as the handshake needs it, that one stays for as long as the session.
-        if let Some(driver) = self.start_websocket(request, stream, &read) {
+        if let Some(driver) = self.start_websocket(request, stream, &read, deflate) {
             self.core.runtime.spawn(driver);
         }
     }
@@ -326,6 +335,7 @@ impl<A: Application> EngineService<A> {
         request: RequestHead,
         stream: WebSocketStream,
         read: &Bytes,
+        deflate: Option<Agreement>,
     ) -> Option<Driver<A::Client>> {
         let id = new_session_id()?;
         let session = Session::open_websocket(&self.core.config.timing, self.core.clock.now());
@@ -333,9 +343,14 @@ impl<A: Application> EngineService<A> {
         let connection = Connection::new(&self.core, id, request, session, link);
         let open = format!("0{}", self.open_packet(id, TransportKind::WebSocket));
         connection.send_first(|out| put_frame(out, Opcode::Text, open.as_bytes()));
+        if let Some(agreement) = deflate {
+            connection.start_deflate(agreement);
+        }
         let client = self.application.open(&connection);
         let leftover = (!read.is_empty()).then(|| Box::from(&read[..]));
-        let driver = Driver::new(Arc::clone(&connection), client, Some(reader), leftover);
+        let decoder = upgrade::decoder(deflate);
+        let connected = Arc::clone(&connection);
+        let driver = Driver::new(connected, client, Some(reader), decoder, leftover);
         if let Err(refused) = self.register(&connection) {
             self.refuse(&refused);
             return None;
@@ -401,6 +416,11 @@ fn switching_protocols(accept: &Accept) -> Response<Body> {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     if let Ok(key) = HeaderValue::from_str(&accept.key) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+    }
+    if let Some(agreement) = accept.deflate
+        && let Ok(extensions) = HeaderValue::from_str(&agreement.to_string())
+    {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
     }
     response
 }

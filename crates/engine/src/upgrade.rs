@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderMap, Method};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use synapse_protocol::engine::{Packet, decode_packet};
-use synapse_protocol::websocket::{self, Decoder, Message, Opcode, Role, accept_key};
+use synapse_protocol::websocket::{
+    self, Agreement, Decoder, Message, Opcode, PerMessageDeflate, Role, accept_key,
+};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -27,6 +31,8 @@ const PROBE_BUFFER_BYTES: usize = 4096;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Accept {
     pub(crate) key: String,
+    /// How messages are compressed, if they are.
+    pub(crate) deflate: Option<Agreement>,
 }
 
 /// Why a request is not a WebSocket handshake that can be answered.
@@ -54,7 +60,11 @@ fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
 }
 
 /// Checks the handshake of RFC 6455, section 4.2.1.
-pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<Accept, Refusal> {
+pub(crate) fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    deflate: Option<PerMessageDeflate>,
+) -> Result<Accept, Refusal> {
     if method != Method::GET || !has_token(headers, UPGRADE, "websocket") {
         return Err(Refusal::Malformed);
     }
@@ -69,8 +79,26 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<Accept, Refu
         .and_then(|key| key.to_str().ok())
         .ok_or(Refusal::Malformed)?;
     accept_key(key)
-        .map(|key| Accept { key })
+        .map(|key| Accept {
+            key,
+            deflate: deflate.and_then(|deflate| agree(deflate, headers)),
+        })
         .map_err(|_| Refusal::Malformed)
+}
+
+fn agree(deflate: PerMessageDeflate, headers: &HeaderMap) -> Option<Agreement> {
+    let offers = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).into_iter();
+    // What is not text is as malformed as an empty header.
+    deflate.accept(offers.map(|offer| offer.to_str().unwrap_or_default()))
+}
+
+/// The decoder of a connection that has agreed on this.
+pub(crate) fn decoder(deflate: Option<Agreement>) -> Decoder {
+    let decoder = Decoder::new(Role::Server);
+    match deflate {
+        Some(_) => decoder.with_deflate(),
+        None => decoder,
+    }
 }
 
 /// Takes the stream out of the HTTP server, with the bytes that it has read already. A TCP stream is taken as it is, however the
@@ -104,20 +132,26 @@ pub(crate) struct Handover {
     pub(crate) stream: WebSocketStream,
     pub(crate) decoder: Decoder,
     pub(crate) leftover: Option<Box<[u8]>>,
+    pub(crate) deflate: Option<Agreement>,
 }
 
 /// The session has not gone over to the WebSocket.
 struct ProbeFailed;
 
 /// Lets a WebSocket prove itself (`2probe`, `3probe`, `5`) and take the session over. If it does not, the session goes on polling.
-pub(crate) async fn probe(connection: Arc<Connection>, on_upgrade: OnUpgrade) {
+pub(crate) async fn probe(
+    connection: Arc<Connection>,
+    on_upgrade: OnUpgrade,
+    deflate: Option<Agreement>,
+) {
     let wait = connection.core().config.timing.upgrade_timeout;
     let attempt = async {
         let (stream, read) = take_stream(on_upgrade).await.map_err(|_| ProbeFailed)?;
         Probe {
             connection: &connection,
-            decoder: Decoder::new(Role::Server),
+            decoder: decoder(deflate),
             stream,
+            deflate,
         }
         .run(read)
         .await
@@ -150,6 +184,7 @@ struct Probe<'a> {
     connection: &'a Connection,
     decoder: Decoder,
     stream: WebSocketStream,
+    deflate: Option<Agreement>,
 }
 
 /// What the probing client said.
@@ -196,6 +231,7 @@ impl Probe<'_> {
                     stream: self.stream,
                     decoder: self.decoder,
                     leftover,
+                    deflate: self.deflate,
                 })
             }
             Said::Probe => Err(ProbeFailed),
@@ -298,14 +334,14 @@ mod tests {
     #[test]
     fn the_handshake_of_the_rfc_is_answered() {
         assert!(is_upgrade(&headers(&GOOD)));
-        let accept = check(&Method::GET, &headers(&GOOD)).unwrap();
+        let accept = check(&Method::GET, &headers(&GOOD), None).unwrap();
         assert_eq!(accept.key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
     fn broken_handshakes_are_refused() {
         assert_eq!(
-            check(&Method::POST, &headers(&GOOD)),
+            check(&Method::POST, &headers(&GOOD), None),
             Err(Refusal::Malformed)
         );
         for (name, value, refusal) in [
@@ -315,12 +351,34 @@ mod tests {
             ("sec-websocket-key", "short", Refusal::Malformed),
         ] {
             assert_eq!(
-                check(&Method::GET, &with(name, value)),
+                check(&Method::GET, &with(name, value), None),
                 Err(refusal),
                 "{name}: {value}"
             );
         }
         assert!(!is_upgrade(&with("connection", "keep-alive")));
+    }
+
+    #[test]
+    fn compression_is_agreed_on_only_where_it_is_configured_and_offered() {
+        let offered = with(
+            "sec-websocket-extensions",
+            "permessage-deflate; server_max_window_bits=10",
+        );
+        let agreed = |headers: &HeaderMap, deflate| {
+            let accept = check(&Method::GET, headers, deflate).unwrap();
+            accept.deflate.map(|agreement| agreement.window_bits())
+        };
+        let configured = Some(PerMessageDeflate::default());
+        assert_eq!(agreed(&offered, configured), Some(10));
+        assert_eq!(agreed(&offered, None), None);
+        assert_eq!(agreed(&headers(&GOOD), configured), None);
+        let mut odd = offered;
+        odd.append(
+            "sec-websocket-extensions",
+            HeaderValue::from_bytes(b"caf\xe9").unwrap(),
+        );
+        assert_eq!(agreed(&odd, configured), None);
     }
 
     /// The stream that an upgrade gives when hyper-util's server, which finds the version of HTTP by itself, has accepted the connection.

@@ -51,8 +51,8 @@ pub use server_event::ServerEvent;
 pub use socket::Socket;
 pub use synapse_adapter::{JoinError, RoomLimits};
 pub use synapse_engine::{
-    Body, Cors, EngineConfig, EngineService, Limits, Origins, PeerAddr, RequestHead, Stats, Timing,
-    TransportKind, listen, serve,
+    Body, Cors, EngineConfig, EngineService, Limits, Origins, PeerAddr, PerMessageDeflate,
+    RequestHead, Stats, Timing, TransportKind, listen, serve,
 };
 pub use synapse_protocol::socket::{Arguments, Binary, DeserializeError, SerializeError};
 pub use synapse_protocol::{CloseReason, SocketId};

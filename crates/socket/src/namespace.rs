@@ -9,9 +9,9 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use smallvec::SmallVec;
 use synapse_adapter::{
-    Adapter, Broadcast, ClusterMessage, OnAck, OnReply, Rooms, Target, Transport,
+    Adapter, Broadcast, ClusterMessage, Flags, OnAck, OnReply, Rooms, Target, Transport,
 };
-use synapse_engine::Batch;
+use synapse_engine::{Batch, Frames};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::runtime::Handle;
@@ -264,6 +264,15 @@ impl NamespaceInner {
         }
     }
 
+    /// A broadcast's frames, as its flags want them. `None` if it cannot be written.
+    fn frames(&self, packet: &Outgoing<'_>, flags: &Flags) -> Option<Frames> {
+        let frames = self.parser.frames(packet)?;
+        Some(match flags.compress {
+            Some(false) => frames.uncompressed(),
+            Some(true) | None => frames,
+        })
+    }
+
     /// Delivers an event to the target's sockets here: encoded once, shared by all of them.
     pub(crate) fn deliver(&self, broadcast: &Broadcast) {
         let packet = Outgoing::Event {
@@ -271,7 +280,7 @@ impl NamespaceInner {
             id: None,
             arguments: &broadcast.arguments,
         };
-        let Some(frames) = self.parser.frames(&packet) else {
+        let Some(frames) = self.frames(&packet, &broadcast.flags) else {
             return;
         };
         let mut batch = Batch::default();
@@ -293,7 +302,7 @@ impl NamespaceInner {
             id: Some(id),
             arguments: &broadcast.arguments,
         };
-        let Some(frames) = self.parser.frames(&packet) else {
+        let Some(frames) = self.frames(&packet, &broadcast.flags) else {
             return 0;
         };
         let mut sockets = self.rooms.members(&broadcast.target);

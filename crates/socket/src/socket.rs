@@ -158,6 +158,26 @@ impl Socket {
         Ok(self.is_in() && frames.is_some_and(|frames| self.0.connection.send_volatile(&frames)))
     }
 
+    /// Sends an event that is never compressed, such as one that holds a secret beside what others can choose: see
+    /// [`PerMessageDeflate`](crate::PerMessageDeflate).
+    pub fn emit_uncompressed<T: Serialize>(
+        &self,
+        event: &str,
+        data: T,
+    ) -> Result<(), SerializeError> {
+        let arguments = Arguments::event(event, &data)?;
+        let packet = Outgoing::Event {
+            namespace: self.namespace_name(),
+            id: None,
+            arguments: &arguments,
+        };
+        let frames = self.0.namespace.parser().frames(&packet);
+        if let Some(frames) = frames.filter(|_| self.is_in()) {
+            self.0.connection.send(&frames.uncompressed());
+        }
+        Ok(())
+    }
+
     /// Whether the client has been let in and the socket has not ended.
     fn is_in(&self) -> bool {
         self.0.stage.load(Ordering::Acquire) == CONNECTED

@@ -1,15 +1,16 @@
 //! Bytes of a connection in, messages out.
 
+use super::deflate::inflate;
 use super::error::WebSocketError;
-use super::frame::{Header, Opcode, Role, apply_mask};
+use super::frame::{Header, Opcode, Role, Rules, apply_mask};
 use super::message::Message;
-use super::partial::{Found, Partial};
+use super::partial::{Found, Kind, Partial};
 
 /// What one message may cost. There is no default: whoever accepts connections decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of one message, all its fragments together. Checked from the header, before a byte of the payload is kept;
-    /// more closes the connection with code 1009.
+    /// Most bytes of one message, all its fragments together. Checked from the header, before a byte of the payload is kept, and
+    /// while a compressed message is inflated; more closes the connection with code 1009.
     pub message_bytes_max: usize,
     /// Most frames of one fragmented message, empty ones included; more closes the connection with code 1008. A message in a
     /// single frame is always allowed.
@@ -44,7 +45,7 @@ pub struct Limits {
 /// ```
 pub struct Decoder {
     partial: Option<Box<Partial>>,
-    role: Role,
+    rules: Rules,
 }
 
 impl Decoder {
@@ -52,13 +53,22 @@ impl Decoder {
     pub fn new(role: Role) -> Self {
         Self {
             partial: None,
-            role,
+            rules: Rules::plain(role),
         }
+    }
+
+    /// The same for a connection that has negotiated permessage-deflate without context takeover: the other end may compress messages.
+    pub fn with_deflate(self) -> Self {
+        let rules = Rules {
+            deflate: true,
+            ..self.rules
+        };
+        Self { rules, ..self }
     }
 
     /// Takes bytes from the front of `input`, unmasking in place, until one message is complete. Returns how many bytes were
     /// taken and the message, which borrows from `input` when it is whole there (no copy, no allocation) and from the decoder
-    /// otherwise. `None`: all of `input` was taken, and more is needed.
+    /// otherwise, as every compressed one does. `None`: all of `input` was taken, and more is needed.
     ///
     /// A message that borrows from the decoder is given back to the allocator by the next call, so call until `None`, also when
     /// nothing is left in `input`. After an error the decoder is of no further use: close with `error.close_code()`.
@@ -72,7 +82,7 @@ impl Decoder {
             None if input.is_empty() => return Ok((0, None)),
             None => {
                 // Nearly every frame takes this path: a whole message in the input, and nothing before it.
-                if let Some((header, header_len)) = Header::parse(input, self.role)?
+                if let Some((header, header_len)) = Header::parse(input, self.rules)?
                     && header.is_final
                     && header.opcode != Opcode::Continuation
                     && header.payload_len <= input.len() - header_len
@@ -81,28 +91,61 @@ impl Decoder {
                     let end = header_len + header.payload_len;
                     let payload = &mut input[header_len..end];
                     apply_mask(payload, header.mask);
-                    return Ok((end, Some(Message::parse(header.opcode, payload)?)));
+                    let kind = Kind {
+                        opcode: header.opcode,
+                        is_compressed: header.is_compressed,
+                    };
+                    return Ok((end, Some(self.lend(kind, payload, limits)?)));
                 }
                 Box::default()
             }
         };
 
-        let (taken, found) = partial.take_input(input, self.role, limits)?;
+        let (taken, found) = partial.take_input(input, self.rules, limits)?;
         let message = match found {
             None => {
                 self.partial = Some(partial);
                 None
             }
-            Some(Found::InInput { opcode, payload }) => {
+            Some(Found::InInput { kind, payload }) => {
                 self.partial = partial.without_delivered();
-                Some(Message::parse(opcode, &input[payload])?)
+                Some(self.lend(kind, &input[payload], limits)?)
             }
-            Some(Found::Kept { opcode }) => Some(Message::parse(
-                opcode,
-                self.partial.insert(partial).kept(opcode),
+            Some(Found::Kept { kind }) if kind.is_compressed => {
+                Some(self.inflated(kind.opcode, partial.kept(kind.opcode), limits)?)
+            }
+            Some(Found::Kept { kind }) => Some(Message::parse(
+                kind.opcode,
+                self.partial.insert(partial).kept(kind.opcode),
             )?),
         };
         Ok((taken, message))
+    }
+
+    /// A message that is whole in the input, which is lent as it is unless it is compressed.
+    fn lend<'a>(
+        &'a mut self,
+        kind: Kind,
+        payload: &'a [u8],
+        limits: &Limits,
+    ) -> Result<Message<'a>, WebSocketError> {
+        if kind.is_compressed {
+            self.inflated(kind.opcode, payload, limits)
+        } else {
+            Message::parse(kind.opcode, payload)
+        }
+    }
+
+    /// A compressed message. It is the last thing that the decoder knew of, so nothing else is kept at this moment.
+    fn inflated(
+        &mut self,
+        opcode: Opcode,
+        compressed: &[u8],
+        limits: &Limits,
+    ) -> Result<Message<'_>, WebSocketError> {
+        let data = inflate(compressed, limits.message_bytes_max)?;
+        let partial = self.partial.insert(Partial::delivering(data));
+        Message::parse(opcode, partial.kept(opcode))
     }
 
     /// Bytes on the heap that an incomplete message, or one that was just handed out from here, takes. 0 at rest.

@@ -1,7 +1,8 @@
 //! Frames on their way out. Written unmasked by a server, so that one buffer serves every connection.
 
 use super::frame::{
-    FINAL_BIT, Header, LENGTH_IS_U16, LENGTH_IS_U64, MASK_BIT, Opcode, Role, apply_mask,
+    COMPRESSED_BIT, FINAL_BIT, Header, LENGTH_IS_U16, LENGTH_IS_U64, MASK_BIT, Opcode, Role, Rules,
+    apply_mask,
 };
 
 /// How many bytes [`put_header`] writes for a payload of this length: 2, 4 or 10.
@@ -25,6 +26,13 @@ pub fn put_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// Appends an unmasked, final frame of a message whose payload is compressed.
+pub(super) fn put_compressed_frame(out: &mut Vec<u8>, opcode: Opcode, compressed: &[u8]) {
+    let frame_at = out.len();
+    put_frame(out, opcode, compressed);
+    out[frame_at] |= COMPRESSED_BIT;
+}
+
 /// Appends a masked, final frame, as clients have to send it. The mask should be new and unpredictable for each frame.
 pub fn put_masked_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: [u8; 4]) {
     out.reserve(header_len(payload.len()) + mask.len() + payload.len());
@@ -35,7 +43,7 @@ pub fn put_masked_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask:
     apply_mask(&mut out[payload_at..], mask);
 }
 
-/// The frames of a buffer that was written here: unmasked, final and complete. It turns an outbox into a polling payload.
+/// The frames of a buffer that was written here: unmasked, final, complete and not compressed. It turns an outbox into a polling payload.
 pub fn own_frames(frames: &[u8]) -> impl Iterator<Item = (Opcode, &[u8])> {
     let mut rest = frames;
     std::iter::from_fn(move || {
@@ -52,7 +60,7 @@ pub fn own_frames(frames: &[u8]) -> impl Iterator<Item = (Opcode, &[u8])> {
 
 /// The first frame's opcode and payload, and what is behind it.
 fn split_own_frame(frames: &[u8]) -> Option<(Opcode, &[u8], &[u8])> {
-    let (header, header_len) = Header::parse(frames, Role::Client).ok()??;
+    let (header, header_len) = Header::parse(frames, Rules::plain(Role::Client)).ok()??;
     let (payload, behind) = frames[header_len..].split_at_checked(header.payload_len)?;
     Some((header.opcode, payload, behind))
 }
@@ -95,7 +103,7 @@ mod tests {
             put_header(&mut out, Opcode::Binary, payload_len);
             assert_eq!(out.len(), expected, "{payload_len}");
             assert_eq!(header_len(payload_len), expected, "{payload_len}");
-            let (header, _) = Header::parse(&out, Role::Client)
+            let (header, _) = Header::parse(&out, Rules::plain(Role::Client))
                 .expect("valid")
                 .expect("complete");
             assert_eq!(

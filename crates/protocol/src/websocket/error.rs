@@ -5,7 +5,7 @@ use super::close::CloseCode;
 /// A rule of RFC 6455, or a limit of ours, that the peer broke. The connection ends with [`WebSocketError::close_code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WebSocketError {
-    /// RSV1, RSV2 or RSV3 is set, and no extension that would give it a meaning was negotiated.
+    /// RSV1, RSV2 or RSV3 is set, and no extension that would give it a meaning on this frame was negotiated.
     #[error("frame has a reserved bit set")]
     ReservedBit,
     /// Opcodes 3 to 7 and 11 to 15 are kept for later versions of the protocol.
@@ -38,10 +38,11 @@ pub enum WebSocketError {
     /// A new message began before the last fragment of the one under way.
     #[error("message begins before the previous one has ended")]
     MessageUnfinished,
-    /// The message, as far as its headers tell, is over [`Limits::message_bytes_max`](super::Limits::message_bytes_max).
+    /// The message, as far as its headers tell or it is inflated, is over
+    /// [`Limits::message_bytes_max`](super::Limits::message_bytes_max).
     #[error("message of at least {size} bytes is over the limit of {limit}")]
     MessageTooBig {
-        /// Bytes of all fragments up to this one, as announced.
+        /// Bytes of all fragments up to this one, as announced, or those that came out of them before inflating was given up.
         size: usize,
         /// The limit in force.
         limit: usize,
@@ -52,6 +53,9 @@ pub enum WebSocketError {
         /// The limit in force.
         limit: usize,
     },
+    /// A compressed message is not the data that permessage-deflate makes of one, or is cut off.
+    #[error("compressed message is not valid deflate data")]
+    DeflateDataInvalid,
     /// A text message is not UTF-8.
     #[error("text message is not valid utf-8")]
     TextNotUtf8,
@@ -85,7 +89,9 @@ impl WebSocketError {
             | Self::MessageUnfinished
             | Self::CloseCodeTruncated
             | Self::CloseCodeForbidden { .. } => CloseCode::PROTOCOL_ERROR,
-            Self::TextNotUtf8 | Self::CloseReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::DeflateDataInvalid | Self::TextNotUtf8 | Self::CloseReasonNotUtf8 => {
+                CloseCode::INVALID_PAYLOAD
+            }
             Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
             Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
         }

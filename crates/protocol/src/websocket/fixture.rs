@@ -57,7 +57,16 @@ pub(super) fn decode_reads(
     stream: &[u8],
     read_sizes: &[usize],
 ) -> (Vec<Owned>, Result<(), WebSocketError>) {
-    let mut decoder = Decoder::new(role);
+    decode_reads_by(Decoder::new(role), limits, stream, read_sizes)
+}
+
+/// The same with a decoder that is set otherwise.
+pub(super) fn decode_reads_by(
+    mut decoder: Decoder,
+    limits: &Limits,
+    stream: &[u8],
+    read_sizes: &[usize],
+) -> (Vec<Owned>, Result<(), WebSocketError>) {
     let mut messages = Vec::new();
     let mut rest = stream;
     let mut read_sizes = read_sizes.iter().cycle();

@@ -13,9 +13,10 @@ pub(super) const HEADER_BYTES_MAX: usize = 14;
 pub(super) const FINAL_BIT: u8 = 0x80;
 pub(super) const MASK_BIT: u8 = 0x80;
 
-/// RSV1, RSV2 and RSV3. An extension that is negotiated takes its bit out of here; for permessage-deflate that is RSV1 (0x40),
-/// on the first frame of a data message only.
+/// RSV1, RSV2 and RSV3. An extension that is negotiated takes its bit out of them.
 const RESERVED_BITS: u8 = 0x70;
+/// RSV1, which permessage-deflate sets on the first frame of a compressed message and nowhere else.
+pub(super) const COMPRESSED_BIT: u8 = 0x40;
 
 /// Values of the 7-bit length that stand for a longer one behind it.
 pub(super) const LENGTH_IS_U16: u8 = 126;
@@ -28,6 +29,34 @@ pub enum Role {
     Server,
     /// Frames come from a server and must not be masked.
     Client,
+}
+
+/// What a connection has to keep to besides the RFC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) role: Role,
+    /// Whether permessage-deflate was negotiated.
+    pub(super) deflate: bool,
+}
+
+impl Rules {
+    /// Without extensions.
+    pub(super) fn plain(role: Role) -> Self {
+        Self {
+            role,
+            deflate: false,
+        }
+    }
+
+    /// The bits that mean nothing on a frame of this kind.
+    fn reserved_bits(self, opcode: u8) -> u8 {
+        let begins_message = opcode == Opcode::Text as u8 || opcode == Opcode::Binary as u8;
+        if self.deflate && begins_message {
+            RESERVED_BITS & !COMPRESSED_BIT
+        } else {
+            RESERVED_BITS
+        }
+    }
 }
 
 /// What a frame is.
@@ -75,6 +104,8 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) is_final: bool,
+    /// The message that this frame begins is compressed.
+    pub(super) is_compressed: bool,
     /// All zero when the frame is not masked, which changes nothing when applied.
     pub(super) mask: [u8; MASK_BYTES],
     pub(super) payload_len: usize,
@@ -83,15 +114,19 @@ pub(super) struct Header {
 impl Header {
     /// The header at the front of `bytes` and its length. `None` when it goes on beyond `bytes`; what is there keeps the rules.
     #[inline]
-    pub(super) fn parse(bytes: &[u8], role: Role) -> Result<Option<(Self, usize)>, WebSocketError> {
+    pub(super) fn parse(
+        bytes: &[u8],
+        rules: Rules,
+    ) -> Result<Option<(Self, usize)>, WebSocketError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        if first & RESERVED_BITS != 0 {
+        if first & rules.reserved_bits(first & 0x0f) != 0 {
             return Err(WebSocketError::ReservedBit);
         }
         let opcode = Opcode::parse(first & 0x0f)?;
         let is_final = first & FINAL_BIT != 0;
+        let is_compressed = first & COMPRESSED_BIT != 0;
         if opcode.is_control() && !is_final {
             return Err(WebSocketError::ControlFragmented);
         }
@@ -100,7 +135,7 @@ impl Header {
             return Ok(None);
         };
         let is_masked = second & MASK_BIT != 0;
-        match role {
+        match rules.role {
             Role::Server if !is_masked => return Err(WebSocketError::MaskMissing),
             Role::Client if is_masked => return Err(WebSocketError::MaskForbidden),
             Role::Server | Role::Client => (),
@@ -118,6 +153,7 @@ impl Header {
                 Self {
                     opcode,
                     is_final,
+                    is_compressed,
                     mask: [0; MASK_BYTES],
                     payload_len,
                 },
@@ -131,6 +167,7 @@ impl Header {
             Self {
                 opcode,
                 is_final,
+                is_compressed,
                 mask,
                 payload_len,
             },
@@ -212,7 +249,7 @@ mod tests {
         for (bytes, role, payload_len) in cases {
             for len in 0..bytes.len() {
                 assert_eq!(
-                    Header::parse(&bytes[..len], role),
+                    Header::parse(&bytes[..len], Rules::plain(role)),
                     Ok(None),
                     "{len} bytes of {bytes:?}"
                 );
@@ -225,10 +262,14 @@ mod tests {
             let header = Header {
                 opcode: Opcode::Text,
                 is_final: true,
+                is_compressed: false,
                 mask,
                 payload_len,
             };
-            assert_eq!(Header::parse(bytes, role), Ok(Some((header, bytes.len()))));
+            assert_eq!(
+                Header::parse(bytes, Rules::plain(role)),
+                Ok(Some((header, bytes.len())))
+            );
             assert!(bytes.len() <= HEADER_BYTES_MAX);
         }
     }
@@ -237,7 +278,7 @@ mod tests {
     fn every_opcode_is_known_or_refused() {
         for first in 0x80..=0x8f {
             let opcode = first & 0x0f;
-            match Header::parse(&[first, 0], Role::Client) {
+            match Header::parse(&[first, 0], Rules::plain(Role::Client)) {
                 Ok(Some((header, 2))) => assert_eq!(header.opcode as u8, opcode),
                 Err(error) => {
                     assert_eq!(error, WebSocketError::ReservedOpcode { opcode });

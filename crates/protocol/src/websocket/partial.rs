@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::decoder::Limits;
 use super::error::WebSocketError;
-use super::frame::{HEADER_BYTES_MAX, Header, MASK_BYTES, Opcode, Role, apply_mask};
+use super::frame::{HEADER_BYTES_MAX, Header, MASK_BYTES, Opcode, Rules, apply_mask};
 
 /// The state between two reads that end inside a frame or inside a fragmented message.
 #[derive(Default)]
@@ -32,18 +32,24 @@ struct OpenFrame {
 /// A message whose last frame is not complete.
 struct OpenMessage {
     opcode: Opcode,
+    is_compressed: bool,
     fragments: usize,
+}
+
+/// What a complete message is.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    /// Of its first frame.
+    pub(super) opcode: Opcode,
+    pub(super) is_compressed: bool,
 }
 
 /// Where a complete message is.
 pub(super) enum Found {
     /// In this part of the input, unmasked.
-    InInput {
-        opcode: Opcode,
-        payload: Range<usize>,
-    },
+    InInput { kind: Kind, payload: Range<usize> },
     /// In the state, under [`Partial::kept`].
-    Kept { opcode: Opcode },
+    Kept { kind: Kind },
 }
 
 impl Partial {
@@ -51,7 +57,7 @@ impl Partial {
     pub(super) fn take_input(
         &mut self,
         input: &mut [u8],
-        role: Role,
+        rules: Rules,
         limits: &Limits,
     ) -> Result<(usize, Option<Found>), WebSocketError> {
         let mut at = 0;
@@ -59,7 +65,7 @@ impl Partial {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
                 None => {
-                    let Some((header, taken)) = self.take_header(&input[at..], role)? else {
+                    let Some((header, taken)) = self.take_header(&input[at..], rules)? else {
                         return Ok((input.len(), None));
                     };
                     at += taken;
@@ -85,7 +91,7 @@ impl Partial {
                 return Ok((
                     at,
                     Some(Found::InInput {
-                        opcode: self.close_message(&frame),
+                        kind: self.close_message(&frame),
                         payload,
                     }),
                 ));
@@ -95,7 +101,7 @@ impl Partial {
                 return Ok((
                     at,
                     Some(Found::Kept {
-                        opcode: self.close_message(&frame),
+                        kind: self.close_message(&frame),
                     }),
                 ));
             }
@@ -104,6 +110,14 @@ impl Partial {
                 return Ok((at, None));
             }
         }
+    }
+
+    /// The state after a message whose payload was made of what arrived.
+    pub(super) fn delivering(data: Vec<u8>) -> Box<Self> {
+        Box::new(Self {
+            data,
+            ..Self::default()
+        })
     }
 
     /// The payload that [`Found::Kept`] speaks of.
@@ -137,12 +151,12 @@ impl Partial {
     fn take_header(
         &mut self,
         input: &[u8],
-        role: Role,
+        rules: Rules,
     ) -> Result<Option<(Header, usize)>, WebSocketError> {
         let kept = self.header_len;
         let copied = input.len().min(HEADER_BYTES_MAX - kept);
         self.header[kept..kept + copied].copy_from_slice(&input[..copied]);
-        match Header::parse(&self.header[..kept + copied], role)? {
+        match Header::parse(&self.header[..kept + copied], rules)? {
             Some((header, header_len)) => {
                 self.header_len = 0;
                 Ok(Some((header, header_len - kept)))
@@ -177,6 +191,7 @@ impl Partial {
             (opcode @ (Opcode::Text | Opcode::Binary), message) => {
                 *message = Some(OpenMessage {
                     opcode,
+                    is_compressed: header.is_compressed,
                     fragments: 1,
                 })
             }
@@ -190,14 +205,19 @@ impl Partial {
         })
     }
 
-    /// Ends what this final frame ends and returns its opcode, for a message that of its first frame.
-    fn close_message(&mut self, frame: &OpenFrame) -> Opcode {
+    /// Ends what this final frame ends.
+    fn close_message(&mut self, frame: &OpenFrame) -> Kind {
+        let control = Kind {
+            opcode: frame.opcode,
+            is_compressed: false,
+        };
         if frame.opcode.is_control() {
-            return frame.opcode;
+            return control;
         }
-        self.message
-            .take()
-            .map_or(frame.opcode, |message| message.opcode)
+        self.message.take().map_or(control, |message| Kind {
+            opcode: message.opcode,
+            is_compressed: message.is_compressed,
+        })
     }
 }
 
