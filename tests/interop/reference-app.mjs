@@ -2,7 +2,8 @@
 // first run against this one, which proves the tests, and then against the other.
 //
 // Environment: PORT and HOST; REDIS_URL (no adapter without it); PING_INTERVAL, PING_TIMEOUT (milliseconds),
-// MAX_HTTP_BUFFER_SIZE (bytes), CORS_ORIGIN (that origin may send credentials), PARSER (json or msgpack). It prints `listening on <port>` when ready.
+// MAX_HTTP_BUFFER_SIZE (bytes), PER_MESSAGE_DEFLATE (the threshold in bytes; no compression without it), CORS_ORIGIN (that
+// origin may send credentials), PARSER (json or msgpack). It prints `listening on <port>` when ready.
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
@@ -22,6 +23,9 @@ const options = {
     callback(message === undefined ? null : message, message === undefined);
   },
 };
+if (process.env.PER_MESSAGE_DEFLATE) {
+  options.perMessageDeflate = { threshold: numberFrom("PER_MESSAGE_DEFLATE"), serverNoContextTakeover: true, clientNoContextTakeover: true };
+}
 if (CORS_ORIGIN) options.cors = { origin: CORS_ORIGIN, credentials: true };
 if (PARSER === "msgpack") options.parser = msgpackParser;
 if (REDIS_URL) options.adapter = await redisAdapter(REDIS_URL);
@@ -49,6 +53,7 @@ function serve(namespace) {
     socket.emit("auth", socket.handshake.auth);
 
     socket.on("message", (...args) => socket.emit("message-back", ...args));
+    socket.on("message-plain", (text) => socket.compress(false).emit("message-back", text));
     socket.on("message-with-ack", (...args) => args.pop()(...args));
 
     socket.on("join", async (rooms, callback) => {
@@ -98,12 +103,13 @@ function serve(namespace) {
 }
 
 // `self` chooses where the chain starts: the whole namespace, or everybody but the sender.
-function operators(namespace, socket, { to = [], except = [], local, volatile, self }) {
+function operators(namespace, socket, { to = [], except = [], local, volatile, compress, self }) {
   let chain = self ? namespace.to([]) : socket.broadcast;
   if (to.length > 0) chain = chain.to(to);
   if (except.length > 0) chain = chain.except(except);
   if (local) chain = chain.local;
   if (volatile) chain = chain.volatile;
+  if (compress !== undefined) chain = chain.compress(compress);
   return chain;
 }
 

@@ -70,6 +70,8 @@ pub(crate) struct ProtocolConfig {
     pub(crate) max_http_buffer_size: usize,
     /// How packets are written.
     pub(crate) parser: Parser,
+    /// Compress WebSocket messages for clients that offer it.
+    pub(crate) per_message_deflate: bool,
 }
 
 /// A setting that cannot be used.
@@ -118,6 +120,8 @@ impl Config {
                 })?
                 .unwrap_or(1_000_000),
                 parser: read(written, &settings::PARSER, parser)?.unwrap_or_default(),
+                per_message_deflate: read(written, &settings::PER_MESSAGE_DEFLATE, switch)?
+                    .unwrap_or(false),
             },
         })
     }
@@ -292,6 +296,7 @@ mod tests {
             !config.ready_needs_redis && config.server_id.is_none() && config.client_dir.is_none()
         );
         let protocol = config.protocol;
+        assert!(!protocol.per_message_deflate);
         assert_eq!(Some(protocol.path.as_str()), settings::PATH.default);
         assert_eq!(
             Some(protocol.ping_interval.as_millis().to_string().as_str()),
@@ -510,7 +515,8 @@ mod tests {
     fn values_are_taken_over() {
         let config = config(
             "PORT=4000 HOST=[::1] LOG_LEVEL=warn LOG_FORMAT=JSON SYNAPSE_RELAY=off SYNAPSE_SERVER_ID=a-1 --ready-needs-redis \
-             SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 --parser=MsgPack --host=::",
+             SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 \
+             PER_MESSAGE_DEFLATE=true --parser=MsgPack --host=::",
         )
         .unwrap();
         assert_eq!((config.host.as_str(), config.port), ("::", 4000));
@@ -531,6 +537,7 @@ mod tests {
             ping_timeout: Duration::from_millis(200),
             max_http_buffer_size: 100,
             parser: Parser::MsgPack,
+            per_message_deflate: true,
         };
         assert_eq!(config.protocol, protocol);
     }

@@ -67,6 +67,8 @@ settings! {
             "Bytes of the largest message that a client may send";
         PARSER: "--parser" "SYNAPSE_PARSER" "json|msgpack" Some("json"),
             "How packets are written; clients of msgpack need the package socket.io-msgpack-parser";
+        PER_MESSAGE_DEFLATE: "--per-message-deflate" "PER_MESSAGE_DEFLATE" "true|false" Some("false"),
+            "Compress WebSocket messages of 1024 bytes and more for clients that offer it; spares traffic and costs time";
     }
     "Log" {
         LOG_LEVEL: "--log-level" "LOG_LEVEL" "LEVEL" Some("info"),

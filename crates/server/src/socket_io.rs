@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use synapse::adapter::AdapterFactory;
-use synapse::{Arguments, Cors, EngineConfig, Limits, Origins, Server, Socket, Timing};
+use synapse::{
+    Arguments, Cors, EngineConfig, Limits, Origins, PerMessageDeflate, Server, Socket, Timing,
+};
 use tokio::net::TcpListener;
 
 use crate::config::{CorsOrigins, ProtocolConfig};
@@ -66,6 +68,7 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
         ping_timeout,
         max_http_buffer_size,
         parser: _,
+        per_message_deflate,
     } = protocol.clone();
     let cors = match cors {
         CorsOrigins::Unset => None,
@@ -91,6 +94,7 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
             ..Limits::default()
         },
         cors,
+        per_message_deflate: per_message_deflate.then(PerMessageDeflate::default),
         ..EngineConfig::default()
     }
 }

@@ -23,6 +23,14 @@ pub(crate) fn register(io: &Server, name: &str) {
         socket.emit_arguments(&Arguments::with_name("message-back", &event.without_name()));
     });
     namespace.on(
+        "message-plain",
+        |socket: Socket, Data(text): Data<String>| async move {
+            socket
+                .emit_uncompressed("message-back", text)
+                .expect("text is always JSON");
+        },
+    );
+    namespace.on(
         "message-with-ack",
         |event: Arguments, ack: Ack| async move {
             ack.send_arguments(&event.without_name());
@@ -197,6 +205,7 @@ struct Operators {
     except: Vec<String>,
     local: bool,
     volatile: bool,
+    compress: Option<bool>,
     /// Whether the sender is meant as well.
     #[serde(rename = "self")]
     itself: bool,
@@ -215,6 +224,9 @@ impl Operators {
         }
         if self.volatile {
             chain = chain.volatile();
+        }
+        if let Some(compress) = self.compress {
+            chain = chain.compress(compress);
         }
         chain
     }

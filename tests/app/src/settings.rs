@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use synapse_redis::RedisSettings;
-use synapse_socket::{Cors, EngineConfig, Origins, Parser};
+use synapse_socket::{Cors, EngineConfig, Origins, Parser, PerMessageDeflate};
 
 pub(crate) struct Settings {
     pub(crate) address: SocketAddr,
@@ -32,6 +32,11 @@ impl Settings {
         if let Some(bytes) = variable("MAX_HTTP_BUFFER_SIZE")? {
             engine.limits.message_bytes_max = bytes;
         }
+        engine.per_message_deflate =
+            variable("PER_MESSAGE_DEFLATE")?.map(|threshold| PerMessageDeflate {
+                threshold,
+                ..PerMessageDeflate::default()
+            });
         engine.cors = variable("CORS_ORIGIN")?.map(|origin| Cors {
             origins: Origins::List(vec![origin]),
             credentials: true,

@@ -9,7 +9,7 @@ export const targets = (process.env.TARGETS ?? "synapse").split(",").map((name) 
 
 /**
  * Starts the test application of a target. Settings: `redis` (a Redis), `pingInterval`, `pingTimeout`,
- * `maxHttpBufferSize`, `corsOrigin`, `parser` (json or msgpack).
+ * `maxHttpBufferSize`, `perMessageDeflate` (its threshold), `corsOrigin`, `parser` (json or msgpack).
  */
 export function startApp(target, settings = {}) {
   switch (target) {
@@ -28,13 +28,14 @@ function startRustApp(settings) {
 }
 
 export async function startApplication(kind, command, args, settings) {
-  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, corsOrigin, parser } = settings;
+  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, perMessageDeflate, corsOrigin, parser } = settings;
   const port = await freePort();
   const env = { PORT: String(port), HOST: "127.0.0.1" };
   if (redis) env.REDIS_URL = redis.url;
   if (pingInterval) env.PING_INTERVAL = String(pingInterval);
   if (pingTimeout) env.PING_TIMEOUT = String(pingTimeout);
   if (maxHttpBufferSize) env.MAX_HTTP_BUFFER_SIZE = String(maxHttpBufferSize);
+  if (perMessageDeflate !== undefined) env.PER_MESSAGE_DEFLATE = String(perMessageDeflate);
   if (corsOrigin) env.CORS_ORIGIN = corsOrigin;
   if (parser) env.PARSER = parser;
 
