@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 
 use synapse_budgets::{ALLOCATIONS, Counting, LIVE_BYTES};
 use synapse_protocol::websocket::{Opcode, put_masked_frame};
-use synapse_socket::{Ack, Arguments, Limits, Server, Socket, listen, serve};
+use synapse_socket::{
+    Ack, Arguments, EngineConfig, Limits, PerMessageDeflate, Server, Socket, listen, serve,
+};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Heap bytes of a connection that has joined `/` and rests, its handshake copy included.
 const IDLE_BYTES_MAX: usize = 1_300;
+const DEFLATE_OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+/// `427["echo","xx…x"]` with a hundred of them, compressed.
+const DEFLATED_ECHO: &[u8] =
+    b"\x32\x31\x32\x8f\x56\x4a\x4d\xce\xc8\x57\xd2\x51\xaa\xa0\x03\x50\x8a\x05\x00";
 const ALLOCATIONS_PER_CONNECT_MAX: usize = 90;
 const ALLOCATIONS_PER_ECHO_MAX: usize = 4;
 /// Of a broadcast to all, for each listener: the outbox comes from a pool, the frame is shared.
@@ -30,16 +36,20 @@ struct Client {
 
 impl Client {
     fn connect(address: SocketAddr) -> Self {
+        Self::connect_with(address, "")
+    }
+
+    /// With a header more, its line end included.
+    fn connect_with(address: SocketAddr, header: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        stream
-            .write_all(
-                b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            )
-            .unwrap();
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{header}\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
         let mut client = Self { stream };
         client.read_until(b"\"maxPayload\":1000000}");
         client
@@ -67,6 +77,43 @@ impl Client {
     }
 }
 
+/// Heap bytes of a connection to a server that compresses, which rests after it has sent and received compressed messages.
+fn idle_bytes_with_deflate() -> usize {
+    let deflate = PerMessageDeflate {
+        threshold: 100,
+        ..PerMessageDeflate::default()
+    };
+    let config = EngineConfig {
+        per_message_deflate: Some(deflate),
+        ..EngineConfig::default()
+    };
+    // One thread, whose contexts are there before the count begins.
+    let (_runtime, address, io) = start(config, 1);
+    let mut echo = Vec::new();
+    put_masked_frame(&mut echo, Opcode::Text, DEFLATED_ECHO, [1, 2, 3, 4]);
+    echo[0] |= 0x40;
+    let connect = || {
+        let mut client = Client::connect_with(address, DEFLATE_OFFER);
+        client.join();
+        client.stream.write_all(&echo).unwrap();
+        let mut header = [0; 2];
+        client.stream.read_exact(&mut header).unwrap();
+        assert_eq!(header[0], 0xc1, "a compressed answer");
+        let mut payload = vec![0; usize::from(header[1])];
+        client.stream.read_exact(&mut payload).unwrap();
+        client
+    };
+    let mut clients = Vec::with_capacity(CONNECTIONS + 100);
+    clients.extend((0..100).map(|_| connect()));
+    let before = settled(&LIVE_BYTES);
+    for _ in 0..CONNECTIONS {
+        clients.push(connect());
+    }
+    let bytes = (settled(&LIVE_BYTES) - before) / CONNECTIONS;
+    assert_eq!(io.stats().compressed as usize, clients.len());
+    bytes
+}
+
 /// Waits until a count has come to rest.
 fn settled(count: &AtomicUsize) -> usize {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -84,14 +131,14 @@ fn settled(count: &AtomicUsize) -> usize {
     count.load(Ordering::Relaxed)
 }
 
-fn start() -> (tokio::runtime::Runtime, SocketAddr, Server) {
+fn start(config: EngineConfig, threads: usize) -> (tokio::runtime::Runtime, SocketAddr, Server) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(threads)
         .enable_all()
         .build()
         .unwrap();
     let _context = runtime.enter();
-    let io = Server::builder().build();
+    let io = Server::builder().config(config).build();
     io.of("/")
         .on("echo", |ack: Ack, arguments: Arguments| async move {
             ack.send_arguments(&arguments.without_name())
@@ -113,7 +160,7 @@ fn start() -> (tokio::runtime::Runtime, SocketAddr, Server) {
 
 #[test]
 fn connections_echoes_and_broadcasts_stay_within_their_budgets() {
-    let (_runtime, address, io) = start();
+    let (_runtime, address, io) = start(EngineConfig::default(), 2);
     let mut clients = Vec::with_capacity(CONNECTIONS + 100);
     for _ in 0..100 {
         clients.push(Client::connect(address));
@@ -168,6 +215,13 @@ fn connections_echoes_and_broadcasts_stay_within_their_budgets() {
     let deliveries = 10 * (clients.len() - 1);
     let per_delivery =
         (ALLOCATIONS.load(Ordering::Relaxed) - allocations_before) as f64 / deliveries as f64;
+
+    let with_deflate = idle_bytes_with_deflate();
+    println!("{with_deflate} B per connection that compresses");
+    assert!(
+        with_deflate <= IDLE_BYTES_MAX + DEFLATE_OFFER.len(),
+        "an idle connection that compresses keeps {with_deflate} B on the heap"
+    );
 
     println!(
         "{bytes} B and {per_connect} allocations per connection, {per_echo} per echo, {per_delivery:.3} per delivery"
