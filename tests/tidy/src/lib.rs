@@ -72,10 +72,12 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        // `.git` is a file in a further work tree.
+        if ["target", ".git", "node_modules", "artifacts"].contains(&name.as_str()) {
+            continue;
+        }
         if path.is_dir() {
-            if !["target", ".git", "node_modules", "artifacts"].contains(&name.as_str()) {
-                files(&path, found);
-            }
+            files(&path, found);
         } else {
             found.push(path);
         }
