@@ -3,8 +3,11 @@
 //
 // Environment: PORT and HOST; REDIS_URL (no adapter without it); PING_INTERVAL, PING_TIMEOUT (milliseconds),
 // MAX_HTTP_BUFFER_SIZE (bytes), PER_MESSAGE_DEFLATE (the threshold in bytes; no compression without it), CORS_ORIGIN (that
-// origin may send credentials), PARSER (json or msgpack). It prints `listening on <port>` when ready.
+// origin may send credentials), PARSER (json or msgpack), OPTIONS (further options of the server, as JSON; beside them
+// `testHeaders: true` adds the headers `x-initial` and `x-every` by the two events, and `idPrefix` begins every session's id).
+// It prints `listening on <port>` when ready.
 
+import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createClient } from "redis";
@@ -28,11 +31,18 @@ if (process.env.PER_MESSAGE_DEFLATE) {
 }
 if (CORS_ORIGIN) options.cors = { origin: CORS_ORIGIN, credentials: true };
 if (PARSER === "msgpack") options.parser = msgpackParser;
+const { testHeaders, idPrefix, ...more } = JSON.parse(process.env.OPTIONS ?? "{}");
+Object.assign(options, more);
 if (REDIS_URL) options.adapter = await redisAdapter(REDIS_URL);
 
 const http = createServer((_request, response) => response.writeHead(404).end());
 const io = new Server(http, options);
 
+if (testHeaders) {
+  io.engine.on("initial_headers", (headers, request) => (headers["x-initial"] = request.method));
+  io.engine.on("headers", (headers, request) => (headers["x-every"] = request.method));
+}
+if (idPrefix) io.engine.generateId = () => idPrefix + randomBytes(15).toString("base64url").slice(idPrefix.length);
 for (const name of ["/", "/custom", "/guarded"]) serve(io.of(name));
 io.of("/guarded").use((socket, next) => {
   if (socket.handshake.auth.token === "letmein") return next();

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::task::Context;
 
-use synapse_protocol::CloseReason;
+use http::HeaderMap;
+use http::request::Parts;
 use synapse_protocol::engine::Message;
+use synapse_protocol::{CloseReason, SessionId};
 
 use crate::connection::Connection;
+use crate::refusal::ConnectionError;
 use crate::request::RequestHead;
 
 /// An application that sessions are opened for.
@@ -14,10 +17,33 @@ pub trait Application: Send + Sync + 'static {
     /// The application's side of one session.
     type Client: Client;
 
-    /// Whether a handshake may go on. The text of a refusal is sent to the client with status 403.
-    fn allow(&self, request: &RequestHead) -> Result<(), String> {
+    /// Whether a handshake may go on. The text of a refusal is sent to the client with status 403. The handshake waits for it, for as long as
+    /// [`Limits::allow_request_timeout`](crate::Limits::allow_request_timeout) says.
+    fn allow(&self, request: &RequestHead) -> impl Future<Output = Result<(), String>> + Send {
         let _ = request;
-        Ok(())
+        std::future::ready(Ok(()))
+    }
+
+    /// The id of a session that opens; none lets the engine draw one. An id must be hard to guess, because whoever has it speaks as its client, and
+    /// must never be given twice: while its session is there, the second handshake with it is refused.
+    fn generate_id(&self, request: &RequestHead) -> Option<SessionId> {
+        let _ = request;
+        None
+    }
+
+    /// Adds headers to the response of a handshake, by polling (with status 200) or by WebSocket (101).
+    fn initial_headers(&self, request: &Parts, headers: &mut HeaderMap) {
+        let _ = (request, headers);
+    }
+
+    /// Adds headers to the response of every request that is not refused, after [`initial_headers`](Self::initial_headers) if it is a handshake.
+    fn headers(&self, request: &Parts, headers: &mut HeaderMap) {
+        let _ = (request, headers);
+    }
+
+    /// A request was refused.
+    fn refused(&self, request: &Parts, error: &ConnectionError) {
+        let _ = (request, error);
     }
 
     /// A session has been opened.

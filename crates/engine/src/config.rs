@@ -5,21 +5,26 @@ use std::time::Duration;
 pub use synapse_protocol::engine::Timing;
 pub use synapse_protocol::websocket::PerMessageDeflate;
 
+use crate::compression::HttpCompression;
+use crate::cookie::Cookie;
 use crate::cors::Cors;
+use crate::proxies::TrustedProxies;
+use crate::rate::Rate;
+use crate::transports::Transports;
 
 /// How an engine serves its clients.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The path that is answered, without its trailing slash. Default: `/socket.io`.
+    /// The path that is answered, with everything below it. Default: `/socket.io`. A slash at its end makes no difference.
     pub path: String,
+    /// Whether the path needs its slash: `/socket.io/?EIO=4`. Default: yes. Without it `/socket.io?EIO=4` is answered as well.
+    pub add_trailing_slash: bool,
     /// Heartbeat and waits.
     pub timing: Timing,
     /// What a client may cost.
     pub limits: Limits,
-    /// Whether long polling is offered. Default: yes. Without it, clients behind proxies that block WebSocket cannot connect.
-    pub polling: bool,
-    /// Whether WebSocket is offered. Default: yes.
-    pub websocket: bool,
+    /// The transports that are offered. Default: all. Without polling, clients behind proxies that block WebSocket cannot connect.
+    pub transports: Transports,
     /// Whether a polling session may go on by WebSocket. Default: yes.
     pub allow_upgrades: bool,
     /// Which foreign pages may connect. Default: none is named, so browsers let only pages of the same origin poll.
@@ -27,6 +32,12 @@ pub struct EngineConfig {
     /// Whether WebSocket messages are compressed for clients that offer it (Socket.IO's `perMessageDeflate`). Default: no. It spares traffic
     /// and costs time, not memory: see [`PerMessageDeflate`]. What a client may inflate is limited by [`Limits::message_bytes_max`].
     pub per_message_deflate: Option<PerMessageDeflate>,
+    /// The cookie that a polling handshake sets. Default: none.
+    pub cookie: Option<Cookie>,
+    /// When responses to polls are compressed, for clients that take gzip or deflate. Default: from 1,024 bytes on.
+    pub http_compression: Option<HttpCompression>,
+    /// Proxies whose word about the client's address is taken. Default: none; the client is who has connected.
+    pub trusted_proxies: Option<TrustedProxies>,
 }
 
 impl Default for EngineConfig {
@@ -35,11 +46,14 @@ impl Default for EngineConfig {
             path: "/socket.io".to_owned(),
             timing: Timing::default(),
             limits: Limits::default(),
-            polling: true,
-            websocket: true,
+            add_trailing_slash: true,
+            transports: Transports::default(),
             allow_upgrades: true,
             cors: None,
             per_message_deflate: None,
+            cookie: None,
+            http_compression: Some(HttpCompression::default()),
+            trusted_proxies: None,
         }
     }
 }
@@ -61,6 +75,22 @@ pub struct Limits {
     pub outbox_bytes_pause: usize,
     /// Most open sessions. Default: 1,000,000. More are answered 503.
     pub sessions_max: usize,
+    /// Most open connections of one address, polling sessions included; an IPv6 address counts with its whole /64. Default: no limit, because an
+    /// office, a mobile network or a proxy is one address with many people (see [`EngineConfig::trusted_proxies`]). More are answered 429 with
+    /// `Retry-After`. Costs a place in a table for each address that is connected.
+    pub connections_per_address_max: Option<usize>,
+    /// Handshakes of one address. Default: no limit, for the same reason. Faster ones are answered 429 with `Retry-After`. Costs a place in a table
+    /// until the address could have its burst again.
+    pub handshake_rate_per_address: Option<Rate>,
+    /// Handshakes of all clients together. Default: no limit. Faster ones are answered 503 with `Retry-After`, and clients come back by themselves: a
+    /// server that starts beneath a herd of them stays quick for those it has let in.
+    pub handshake_rate: Option<Rate>,
+    /// Most addresses without a connection that are remembered for their rate. Default: 65,536, some 3 MB. Further ones are as good as strangers.
+    pub addresses_max: usize,
+    /// A decision about a handshake has to be made within this time. Default: 10 s. Later ones are answered 503.
+    pub allow_request_timeout: Duration,
+    /// Most handshakes that are being decided about at a time. Default: 10,000. More are answered 503.
+    pub allow_requests_max: usize,
     /// A request's head has to arrive within this time. Default: 10 s.
     pub request_head_timeout: Duration,
     /// A request's body has to arrive within this time. Default: 30 s.
@@ -84,6 +114,12 @@ impl Default for Limits {
             outbox_bytes_max: 16 * 1024 * 1024,
             outbox_bytes_pause: 1024 * 1024,
             sessions_max: 1_000_000,
+            connections_per_address_max: None,
+            handshake_rate_per_address: None,
+            handshake_rate: None,
+            addresses_max: 65_536,
+            allow_request_timeout: Duration::from_secs(10),
+            allow_requests_max: 10_000,
             request_head_timeout: Duration::from_secs(10),
             request_body_timeout: Duration::from_secs(30),
             unread_timeout: Duration::from_secs(60),

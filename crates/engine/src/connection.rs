@@ -45,6 +45,13 @@ impl TransportKind {
             Self::WebSocket => "websocket",
         }
     }
+
+    /// The transport of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Polling, Self::WebSocket]
+            .into_iter()
+            .find(|transport| transport.as_str() == name)
+    }
 }
 
 /// One Engine.IO session, shared by everyone who sends to it.
@@ -411,7 +418,7 @@ impl Connection {
         };
         match stays_until {
             Some(until) => self.core.wheel.insert(self.id, until, now),
-            None => self.core.sessions.remove(self.id),
+            None => self.core.sessions.remove(self),
         }
         rest
     }
@@ -452,7 +459,7 @@ impl Connection {
             batch.send(self, &Frames::new(PING_FRAME));
         }
         if is_forgotten {
-            self.core.sessions.remove(self.id);
+            self.core.sessions.remove(self);
         } else if let Some(at) = next {
             self.core.wheel.insert(self.id, at, now);
         }
@@ -465,6 +472,7 @@ pub(crate) mod testing {
     use super::*;
     use crate::config::EngineConfig;
     use crate::polling::Polling;
+    use crate::proxies::Sender;
 
     pub(crate) fn core(config: EngineConfig) -> Arc<Core> {
         let runtime = tokio::runtime::Handle::current();
@@ -480,7 +488,13 @@ pub(crate) mod testing {
     fn connection(core: &Arc<Core>, session: Session, link: Link) -> Arc<Connection> {
         let (parts, ()) = http::Request::new(()).into_parts();
         let id = SessionId::from_random([7; 15]);
-        Connection::new(core, id, RequestHead::new(&parts), session, link)
+        Connection::new(
+            core,
+            id,
+            RequestHead::new(&parts, Sender::default()),
+            session,
+            link,
+        )
     }
 
     /// One that polls and is in the table of an engine of its own.
@@ -489,7 +503,7 @@ pub(crate) mod testing {
         let session = Session::open_polling(&core.config.timing, core.clock.now());
         let link = Link::Polling(Box::<Polling>::default());
         let connection = connection(&core, session, link);
-        assert!(core.sessions.insert(Arc::clone(&connection), 1));
+        assert_eq!(core.sessions.insert(Arc::clone(&connection), 1), Ok(()));
         connection
     }
 }

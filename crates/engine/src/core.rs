@@ -24,6 +24,8 @@ pub(crate) struct Core {
     pub(crate) closing: OnceLock<CloseReason>,
     /// Sessions that are over, while the application is told or the client still takes what was said last.
     ending: AtomicUsize,
+    /// Handshakes that the application decides about.
+    pub(crate) deciding: AtomicUsize,
 }
 
 /// One of the sessions that end, until it is dropped.
@@ -81,14 +83,15 @@ impl Core {
     pub(crate) fn new(config: EngineConfig, runtime: Handle) -> Self {
         Self {
             wheel: Wheel::new(&config.timing),
+            sessions: SessionTable::new(&config.limits),
             config,
             clock: Clock::start(),
-            sessions: SessionTable::default(),
             flusher: Flusher::default(),
             counters: Counters::default(),
             runtime,
             closing: OnceLock::new(),
             ending: AtomicUsize::new(0),
+            deciding: AtomicUsize::new(0),
         }
     }
 

@@ -1,43 +1,71 @@
 //! Which foreign pages may connect, and what browsers are told about it.
 
+use std::time::Duration;
+
+use http::Method;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderMap, HeaderValue,
-    ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 
-/// Origins that may connect, and whether they may send cookies.
+use crate::origins::Origins;
+
+/// Origins that may connect, and what their pages may do. Every response tells it, refusals too, and so does the 204 that answers a preflight.
+///
+/// An application that wants to answer preflights itself (Node's `preflightContinue`) puts a tower layer in front of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// The origins.
+    /// The origins. Default: [`Origins::Any`].
     pub origins: Origins,
-    /// Whether a browser may send credentials along. Never together with [`Origins::Any`], which browsers refuse.
+    /// Whether a browser may send credentials along. Default: no. Never together with [`Origins::Any`], which browsers refuse.
     pub credentials: bool,
+    /// The methods that a preflight is told. Default: GET, HEAD, PUT, PATCH, POST, DELETE.
+    pub methods: Vec<Method>,
+    /// The headers that a page may send; none stands for whichever it asks for. Default: none.
+    pub allowed_headers: Option<Vec<HeaderName>>,
+    /// The headers of a response that a page may read besides the harmless ones. Default: no more.
+    pub exposed_headers: Vec<HeaderName>,
+    /// How long browsers may remember the answer to a preflight, in whole seconds. Default: none, which is 5 s for most of them. Longer saves a
+    /// request for each post of a page with headers of its own.
+    pub max_age: Option<Duration>,
 }
 
-/// A set of origins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origins {
-    /// Every page of the web.
-    Any,
-    /// These, as browsers write them: `https://app.example.com`, a port only when it is not the default one.
-    List(Vec<String>),
+impl Default for Cors {
+    fn default() -> Self {
+        Self {
+            origins: Origins::Any,
+            credentials: false,
+            methods: vec![
+                Method::GET,
+                Method::HEAD,
+                Method::PUT,
+                Method::PATCH,
+                Method::POST,
+                Method::DELETE,
+            ],
+            allowed_headers: None,
+            exposed_headers: Vec::new(),
+            max_age: None,
+        }
+    }
 }
-
-const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
 impl Cors {
-    /// Whether a handshake with these headers may go on. Requests without an origin do not come from a page. With a list, a page of a
-    /// foreign origin is refused on every transport: browsers do not apply CORS to WebSocket, so the server has to.
+    /// Whether a handshake with these headers may go on. Requests without an origin do not come from a page. Unless any origin is welcome, a page
+    /// of a foreign one is refused on every transport: browsers do not apply CORS to WebSocket, so the server has to.
     pub fn allows(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(ORIGIN) else {
             return true;
         };
-        match &self.origins {
-            Origins::Any => true,
-            Origins::List(list) => {
-                is_listed(list, origin) || is_same_origin(origin, headers.get(HOST))
-            }
+        self.contains(origin) || is_same_origin(origin, headers.get(HOST))
+    }
+
+    fn contains(&self, origin: &HeaderValue) -> bool {
+        // Of an origin that is not text, nothing but "any" can be said.
+        match origin.to_str() {
+            Ok(origin) => self.origins.contains(origin),
+            Err(_) => self.origins == Origins::Any,
         }
     }
 
@@ -47,9 +75,9 @@ impl Cors {
             Origins::Any => {
                 response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
             }
-            Origins::List(list) => {
+            Origins::List(_) | Origins::Matching(_) => {
                 response.append(VARY, HeaderValue::from_static("Origin"));
-                if let Some(origin) = request.get(ORIGIN).filter(|origin| is_listed(list, origin)) {
+                if let Some(origin) = request.get(ORIGIN).filter(|origin| self.contains(origin)) {
                     response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 }
             }
@@ -60,25 +88,48 @@ impl Cors {
                 HeaderValue::from_static("true"),
             );
         }
+        if !self.exposed_headers.is_empty() {
+            response.insert(
+                ACCESS_CONTROL_EXPOSE_HEADERS,
+                list(self.exposed_headers.iter().map(HeaderName::as_str)),
+            );
+        }
     }
 
     /// Adds what a browser asks for before it sends the request itself.
     pub fn apply_preflight(&self, request: &HeaderMap, response: &mut HeaderMap) {
         self.apply(request, response);
-        response.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        if let Some(headers) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            response.append(
-                VARY,
-                HeaderValue::from_static("Access-Control-Request-Headers"),
-            );
-            response.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
+        response.insert(
+            ACCESS_CONTROL_ALLOW_METHODS,
+            list(self.methods.iter().map(Method::as_str)),
+        );
+        match &self.allowed_headers {
+            Some(names) => {
+                response.insert(
+                    ACCESS_CONTROL_ALLOW_HEADERS,
+                    list(names.iter().map(HeaderName::as_str)),
+                );
+            }
+            None => {
+                response.append(
+                    VARY,
+                    HeaderValue::from_static("Access-Control-Request-Headers"),
+                );
+                if let Some(names) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+                    response.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+                }
+            }
+        }
+        if let Some(age) = self.max_age {
+            response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(age.as_secs()));
         }
     }
 }
 
-fn is_listed(list: &[String], origin: &HeaderValue) -> bool {
-    list.iter()
-        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+/// Methods or names of headers as the value of one.
+fn list<'a>(tokens: impl Iterator<Item = &'a str>) -> HeaderValue {
+    let text = tokens.collect::<Vec<_>>().join(",");
+    HeaderValue::try_from(text).expect("methods and names of headers are tokens")
 }
 
 /// Whether the page came from the very host that it connects to. The scheme is left out: a proxy may have taken TLS off.
@@ -105,10 +156,11 @@ mod tests {
         headers
     }
 
-    fn list() -> Cors {
+    fn listed() -> Cors {
         Cors {
             origins: Origins::List(vec!["https://example.com".to_owned()]),
             credentials: true,
+            ..Cors::default()
         }
     }
 
@@ -129,16 +181,16 @@ mod tests {
             (Some(""), false),
             (Some("https://xn--exmple-cua.com"), false),
         ] {
-            assert_eq!(list().allows(&headers(origin)), allowed, "{origin:?}");
+            assert_eq!(listed().allows(&headers(origin)), allowed, "{origin:?}");
         }
     }
 
     #[test]
     fn only_a_listed_origin_is_named_to_the_browser() {
         let mut response = HeaderMap::new();
-        list().apply(&headers(Some("https://evil-example.com")), &mut response);
+        listed().apply(&headers(Some("https://evil-example.com")), &mut response);
         assert_eq!(response.get(ACCESS_CONTROL_ALLOW_ORIGIN), None);
-        list().apply(&headers(Some("https://example.com")), &mut response);
+        listed().apply(&headers(Some("https://example.com")), &mut response);
         assert_eq!(
             response.get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(),
             "https://example.com"
@@ -147,5 +199,51 @@ mod tests {
             response.get(ACCESS_CONTROL_ALLOW_CREDENTIALS).unwrap(),
             "true"
         );
+    }
+
+    #[test]
+    fn a_preflight_is_told_what_a_page_may_do() {
+        let cors = Cors {
+            methods: vec![Method::GET, Method::POST],
+            allowed_headers: Some(vec![http::header::AUTHORIZATION]),
+            exposed_headers: vec![http::header::ETAG, http::header::DATE],
+            max_age: Some(Duration::from_secs(600)),
+            ..listed()
+        };
+        let mut request = headers(Some("https://example.com"));
+        request.insert(
+            ACCESS_CONTROL_REQUEST_HEADERS,
+            HeaderValue::from_static("x-secret"),
+        );
+        let mut response = HeaderMap::new();
+        cors.apply_preflight(&request, &mut response);
+        for (name, expected) in [
+            ("access-control-allow-origin", "https://example.com"),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-allow-methods", "GET,POST"),
+            ("access-control-allow-headers", "authorization"),
+            ("access-control-expose-headers", "etag,date"),
+            ("access-control-max-age", "600"),
+            ("vary", "Origin"),
+        ] {
+            assert_eq!(response.get(name).unwrap(), expected, "{name}");
+        }
+        let mut open = HeaderMap::new();
+        Cors::default().apply_preflight(&request, &mut open);
+        for (name, expected) in [
+            ("access-control-allow-origin", Some("*")),
+            ("access-control-allow-headers", Some("x-secret")),
+            (
+                "access-control-allow-methods",
+                Some("GET,HEAD,PUT,PATCH,POST,DELETE"),
+            ),
+            ("access-control-allow-credentials", None),
+            ("access-control-expose-headers", None),
+            ("access-control-max-age", None),
+            ("vary", Some("Access-Control-Request-Headers")),
+        ] {
+            let value = open.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(value, expected, "{name}");
+        }
     }
 }

@@ -5,19 +5,26 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
+mod admission;
 mod application;
 mod batch;
 mod clock;
+mod compression;
 mod config;
 mod connection;
+mod cookie;
 mod core;
 mod cors;
 mod driver;
 mod engine;
 mod flusher;
 mod frames;
+mod origins;
 mod outbox;
 mod polling;
+mod proxies;
+mod rate;
 mod refusal;
 mod request;
 mod serve;
@@ -25,21 +32,29 @@ mod service;
 mod state;
 mod stream;
 mod table;
+mod transports;
 mod upgrade;
 mod verify;
 mod wheel;
 
 pub use application::{Application, Client};
 pub use batch::Batch;
+pub use compression::HttpCompression;
 pub use config::{EngineConfig, Limits, PerMessageDeflate, Timing};
 pub use connection::{Connection, TransportKind};
+pub use cookie::{Cookie, SameSite};
 pub use core::Stats;
-pub use cors::{Cors, Origins};
+pub use cors::Cors;
 pub use engine::Engine;
 pub use frames::Frames;
+pub use origins::Origins;
+pub use proxies::{ForwardedHeader, InvalidNetwork, Network, TrustedProxies};
+pub use rate::Rate;
+pub use refusal::ConnectionError;
 pub use request::{PeerAddr, RequestHead};
 pub use serve::{listen, serve};
 pub use service::EngineService;
+pub use transports::Transports;
 
 /// The body of every response.
 pub type Body = http_body_util::Full<bytes::Bytes>;

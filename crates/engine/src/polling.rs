@@ -156,7 +156,7 @@ impl Future for PollRequest {
         };
         self.answered = true;
         if is_goodbye {
-            self.connection.core().sessions.remove(self.connection.id());
+            self.connection.core().sessions.remove(&self.connection);
         }
         Poll::Ready(payload)
     }

@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use crate::proxies::Sender;
+
 /// Put into a request's extensions by whoever accepted the connection: the address of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
@@ -16,12 +18,12 @@ pub struct RequestHead {
     url: Box<str>,
     /// `name:value\n` for each header; neither part can hold a line feed, nor a name a colon.
     headers: Box<str>,
-    address: Option<SocketAddr>,
+    sender: Sender,
     issued_millis: u64,
 }
 
 impl RequestHead {
-    pub(crate) fn new(parts: &Parts) -> Self {
+    pub(crate) fn new(parts: &Parts, sender: Sender) -> Self {
         let mut headers = String::with_capacity(
             parts
                 .headers
@@ -42,7 +44,7 @@ impl RequestHead {
                 .map_or("/", |path| path.as_str())
                 .into(),
             headers: headers.into_boxed_str(),
-            address: parts.extensions.get::<PeerAddr>().map(|peer| peer.0),
+            sender,
             issued_millis: unix_millis(),
         }
     }
@@ -68,9 +70,14 @@ impl RequestHead {
             .find_map(|(header, value)| (header == name).then_some(value))
     }
 
-    /// The peer's address, as far as the listener told it.
+    /// The client's address: the peer's, as far as the listener told it, or what a trusted proxy told. Its port is 0 when the proxy left it out.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.sender.address
+    }
+
+    /// Whether the client speaks TLS, which a trusted proxy tells; no without one.
+    pub fn is_secure(&self) -> bool {
+        self.sender.is_secure
     }
 
     /// When the request came, in milliseconds since 1970.
@@ -118,7 +125,7 @@ mod tests {
             .header("cookie", "a=b: c")
             .body(())
             .unwrap();
-        RequestHead::new(&request.into_parts().0)
+        RequestHead::new(&request.into_parts().0, Sender::default())
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_EXTENSIONS, UPGRADE, USER_AGENT,
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE, UPGRADE, USER_AGENT,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -19,11 +19,15 @@ use synapse_protocol::SessionId;
 use synapse_protocol::engine::Session;
 use synapse_protocol::websocket::{Agreement, Decoder, Opcode, Role, put_frame};
 
+use crate::addresses::Place;
+use crate::admission::Admitted;
 use crate::application::Application;
+use crate::compression::{Encoding, compress};
+use crate::config::EngineConfig;
 use crate::connection::{Connection, TransportKind};
 use crate::core::Core;
 use crate::driver::Driver;
-use crate::polling::{Overlap, PollRequest, Polling, PostRequest};
+use crate::polling::{PollRequest, Polling, PostRequest};
 use crate::refusal::{Refused, answer, empty};
 use crate::request::RequestHead;
 use crate::state::Link;
@@ -79,7 +83,7 @@ impl<A: Application> EngineService<A> {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        if !is_under(parts.uri.path(), &self.core.config.path) {
+        if !is_answered(parts.uri.path(), &self.core.config) {
             return answer(StatusCode::NOT_FOUND, TEXT, "Not found");
         }
         if let Some(cors) = &self.core.config.cors
@@ -90,12 +94,18 @@ impl<A: Application> EngineService<A> {
             return response;
         }
         let mut response = if upgrade::is_upgrade(&parts.headers) {
-            self.handle_upgrade(&mut parts)
+            self.handle_upgrade(&mut parts).await
         } else {
-            self.handle_polling(&mut parts, body).await
+            self.handle_polling(&parts, body).await
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             self.add_headers(&parts.headers, response.headers_mut());
+        }
+        if matches!(
+            response.status(),
+            StatusCode::OK | StatusCode::SWITCHING_PROTOCOLS
+        ) {
+            self.application.headers(&parts, response.headers_mut());
         }
         response
     }
@@ -114,19 +124,22 @@ impl<A: Application> EngineService<A> {
         }
     }
 
-    async fn handle_polling<B>(&self, parts: &mut Parts, body: B) -> Response<Body>
+    async fn handle_polling<B>(&self, parts: &Parts, body: B) -> Response<Body>
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
         match verify(parts, false, &self.core.config, &self.core.sessions) {
-            Err(refused) => self.refuse(&refused).response(),
-            Ok(Verified::Handshake) => self.open_polling(parts),
+            Err(refused) => self.refuse(parts, &refused).response(),
+            Ok(Verified::Handshake) => match self.open_polling(parts).await {
+                Ok(response) => response,
+                Err(refused) => self.refuse(parts, &refused).response(),
+            },
             Ok(Verified::Session { connection, .. }) => match parts.method {
-                Method::GET => poll(connection).await,
+                Method::GET => self.poll(connection, &parts.headers).await,
                 // A session that is over still tells its next poll so, but takes nothing more.
                 Method::POST if connection.is_closed() => {
-                    self.refuse(&Refused::UnknownSession).response()
+                    self.refuse(parts, &Refused::UnknownSession).response()
                 }
                 Method::POST => self.post(connection, &parts.headers, body).await,
                 // What the reference server answers to methods it has no use for.
@@ -135,29 +148,20 @@ impl<A: Application> EngineService<A> {
         }
     }
 
-    fn refuse(&self, refused: &Refused) -> Refused {
+    fn refuse<'a>(&self, parts: &Parts, refused: &'a Refused) -> &'a Refused {
+        self.count_refused(refused);
+        self.application.refused(parts, &refused.to_error());
+        refused
+    }
+
+    fn count_refused(&self, refused: &Refused) {
         self.core.counters.refused.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = %refused, "refused a request");
-        refused.clone()
     }
 
-    /// Whether there is room for a session and the application wants it.
-    fn admit(&self, request: &RequestHead) -> Result<(), Refused> {
-        let is_full = self.core.sessions.len() >= self.core.config.limits.sessions_max;
-        if is_full || self.core.closing.get().is_some() {
-            return Err(Refused::Unavailable);
-        }
-        self.application.allow(request).map_err(Refused::Forbidden)
-    }
-
-    fn open_polling(&self, parts: &Parts) -> Response<Body> {
-        let request = RequestHead::new(parts);
-        if let Err(refused) = self.admit(&request) {
-            return self.refuse(&refused).response();
-        }
-        let Some(id) = new_session_id() else {
-            return empty(StatusCode::INTERNAL_SERVER_ERROR);
-        };
+    async fn open_polling(&self, parts: &Parts) -> Result<Response<Body>, Refused> {
+        let Admitted { request, place } = self.admit(parts).await?;
+        let id = self.session_id(&request).ok_or(Refused::Unavailable)?;
         let session = Session::open_polling(&self.core.config.timing, self.core.clock.now());
         let connection = Connection::new(
             &self.core,
@@ -169,23 +173,27 @@ impl<A: Application> EngineService<A> {
         let client = self.application.open(&connection);
         let decoder = Decoder::new(Role::Server);
         let driver = Driver::new(Arc::clone(&connection), client, None, decoder, None);
-        if let Err(refused) = self.register(&connection) {
-            return self.refuse(&refused).response();
-        }
+        self.register(&connection, place)?;
         let open = format!("0{}", self.open_packet(id, TransportKind::Polling));
         self.core.runtime.spawn(driver);
-        answer(StatusCode::OK, TEXT, open)
+        let mut response = answer(StatusCode::OK, TEXT, open);
+        let cookie = self.core.config.cookie.as_ref();
+        if let Some(cookie) = cookie.and_then(|cookie| cookie.header(id)) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        self.application
+            .initial_headers(parts, response.headers_mut());
+        Ok(response)
     }
 
     /// Lets a session in that was admitted a while ago. Its driver is there already, so that the session ends with it if it is refused.
-    fn register(&self, connection: &Arc<Connection>) -> Result<(), Refused> {
+    fn register(&self, connection: &Arc<Connection>, place: Place) -> Result<(), Refused> {
         let limit = self.core.config.limits.sessions_max;
-        if !self.core.sessions.insert(Arc::clone(connection), limit) {
-            return Err(Refused::Unavailable);
-        }
+        self.core.sessions.insert(Arc::clone(connection), limit)?;
+        place.keep();
         // An engine that closes either finds it in the table or has told before.
         if let Some(reason) = self.core.closing.get() {
-            self.core.sessions.remove(connection.id());
+            self.core.sessions.remove(connection);
             connection.close(*reason);
             return Err(Refused::Unavailable);
         }
@@ -205,8 +213,9 @@ impl<A: Application> EngineService<A> {
     /// The handshake's JSON: all five keys, in this order.
     fn open_packet(&self, id: SessionId, transport: TransportKind) -> String {
         let config = &self.core.config;
-        let can_upgrade =
-            transport == TransportKind::Polling && config.allow_upgrades && config.websocket;
+        let can_upgrade = transport == TransportKind::Polling
+            && config.allow_upgrades
+            && config.transports.contains(TransportKind::WebSocket);
         let upgrades = if can_upgrade {
             r#"["websocket"]"#
         } else {
@@ -220,6 +229,28 @@ impl<A: Application> EngineService<A> {
             config.timing.ping_timeout.as_millis(),
             config.limits.message_bytes_max,
         )
+    }
+
+    async fn poll(&self, connection: Arc<Connection>, headers: &HeaderMap) -> Response<Body> {
+        let Ok(poll) = PollRequest::start(connection) else {
+            return empty(StatusCode::BAD_REQUEST);
+        };
+        let payload = Bytes::from(poll.await);
+        let wanted = self.core.config.http_compression;
+        let encoding = wanted
+            .filter(|compression| payload.len() >= compression.threshold)
+            .and_then(|_| Encoding::accepted(headers));
+        let Some(encoding) = encoding else {
+            return answer(StatusCode::OK, TEXT, payload);
+        };
+        let (body, used) = compress(&self.core.runtime, payload, encoding).await;
+        let mut response = answer(StatusCode::OK, TEXT, body);
+        if let Some(encoding) = used {
+            response
+                .headers_mut()
+                .insert(CONTENT_ENCODING, encoding.header());
+        }
+        response
     }
 
     async fn post<B>(
@@ -267,10 +298,10 @@ impl<A: Application> EngineService<A> {
         }
     }
 
-    fn handle_upgrade(&self, parts: &mut Parts) -> Response<Body> {
+    async fn handle_upgrade(&self, parts: &mut Parts) -> Response<Body> {
         let verified = match verify(parts, true, &self.core.config, &self.core.sessions) {
             Ok(verified) => verified,
-            Err(refused) => return self.refuse(&refused).upgrade_response(),
+            Err(refused) => return self.refuse(parts, &refused).upgrade_response(),
         };
         let deflate = self.core.config.per_message_deflate;
         let accept = match upgrade::check(&parts.method, &parts.headers, deflate) {
@@ -278,19 +309,22 @@ impl<A: Application> EngineService<A> {
             Err(refusal) => return refuse_websocket(&refusal),
         };
         let Some(on_upgrade) = parts.extensions.remove::<OnUpgrade>() else {
-            return self.refuse(&Refused::BadRequest).upgrade_response();
+            return self.refuse(parts, &Refused::BadRequest).upgrade_response();
         };
+        let mut response = switching_protocols(&accept);
         match verified {
             Verified::Handshake => {
-                let request = RequestHead::new(parts);
-                if let Err(refused) = self.admit(&request) {
-                    return self.refuse(&refused).upgrade_response();
-                }
+                let admitted = match self.admit(parts).await {
+                    Ok(admitted) => admitted,
+                    Err(refused) => return self.refuse(parts, &refused).upgrade_response(),
+                };
                 self.core.runtime.spawn(self.clone().open_websocket(
-                    request,
+                    admitted,
                     on_upgrade,
                     accept.deflate,
                 ));
+                self.application
+                    .initial_headers(parts, response.headers_mut());
             }
             Verified::Session {
                 connection,
@@ -305,19 +339,19 @@ impl<A: Application> EngineService<A> {
                         .start_probe(&config.timing, self.core.clock.now())
                         .is_ok();
                 if !started {
-                    return self.refuse(&Refused::BadRequest).upgrade_response();
+                    return self.refuse(parts, &Refused::BadRequest).upgrade_response();
                 }
                 self.core
                     .runtime
                     .spawn(upgrade::probe(connection, on_upgrade, accept.deflate));
             }
         }
-        switching_protocols(&accept)
+        response
     }
 
     async fn open_websocket(
         self,
-        request: RequestHead,
+        admitted: Admitted,
         on_upgrade: OnUpgrade,
         deflate: Option<Agreement>,
     ) {
@@ -325,19 +359,19 @@ impl<A: Application> EngineService<A> {
             return;
         };
         // A task of its own: this one is as large as the handshake needs it, that one stays for as long as the session.
-        if let Some(driver) = self.start_websocket(request, stream, &read, deflate) {
+        if let Some(driver) = self.start_websocket(admitted, stream, &read, deflate) {
             self.core.runtime.spawn(driver);
         }
     }
 
     fn start_websocket(
         &self,
-        request: RequestHead,
+        Admitted { request, place }: Admitted,
         stream: WebSocketStream,
         read: &Bytes,
         deflate: Option<Agreement>,
     ) -> Option<Driver<A::Client>> {
-        let id = new_session_id()?;
+        let id = self.session_id(&request)?;
         let session = Session::open_websocket(&self.core.config.timing, self.core.clock.now());
         let (reader, link): (ReadHalf, Link) = stream.split();
         let connection = Connection::new(&self.core, id, request, session, link);
@@ -351,11 +385,17 @@ impl<A: Application> EngineService<A> {
         let decoder = upgrade::decoder(deflate);
         let connected = Arc::clone(&connection);
         let driver = Driver::new(connected, client, Some(reader), decoder, leftover);
-        if let Err(refused) = self.register(&connection) {
-            self.refuse(&refused);
+        if let Err(refused) = self.register(&connection, place) {
+            self.count_refused(&refused);
             return None;
         }
         Some(driver)
+    }
+
+    fn session_id(&self, request: &RequestHead) -> Option<SessionId> {
+        self.application
+            .generate_id(request)
+            .or_else(new_session_id)
     }
 }
 
@@ -368,13 +408,6 @@ fn new_session_id() -> Option<SessionId> {
             tracing::error!(%error, "failed to draw a session id");
             None
         }
-    }
-}
-
-async fn poll(connection: Arc<Connection>) -> Response<Body> {
-    match PollRequest::start(connection) {
-        Ok(poll) => answer(StatusCode::OK, TEXT, poll.await),
-        Err(Overlap) => empty(StatusCode::BAD_REQUEST),
     }
 }
 
@@ -425,8 +458,42 @@ fn switching_protocols(accept: &Accept) -> Response<Body> {
     response
 }
 
-/// Whether a path is the engine's: its own with a slash after it.
-fn is_under(path: &str, own: &str) -> bool {
-    path.strip_prefix(own)
-        .is_some_and(|rest| rest.starts_with('/'))
+/// Whether a path is the engine's: its own with a slash after it or, if that is wanted, without.
+fn is_answered(path: &str, config: &EngineConfig) -> bool {
+    let own = config.path.strip_suffix('/').unwrap_or(&config.path);
+    path.strip_prefix(own).is_some_and(|rest| {
+        rest.starts_with('/') || (rest.is_empty() && !config.add_trailing_slash)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_answered_with_everything_below_it() {
+        for (own, path, strict, lax) in [
+            ("/socket.io", "/socket.io/", true, true),
+            ("/socket.io", "/socket.io", false, true),
+            ("/socket.io/", "/socket.io/", true, true),
+            ("/socket.io/", "/socket.io", false, true),
+            ("/socket.io", "/socket.io/more", true, true),
+            ("/socket.io", "/socket.iox", false, false),
+            ("/socket.io", "/socket", false, false),
+            ("/socket.io", "/x/socket.io/", false, false),
+            ("/socket.io", "/SOCKET.IO/", false, false),
+            ("/a/b", "/a/b/", true, true),
+            ("/", "/", true, true),
+            ("/", "/x", true, true),
+        ] {
+            for (add_trailing_slash, expected) in [(true, strict), (false, lax)] {
+                let config = EngineConfig {
+                    path: own.to_owned(),
+                    add_trailing_slash,
+                    ..EngineConfig::default()
+                };
+                assert_eq!(is_answered(path, &config), expected, "{own} {path}");
+            }
+        }
+    }
 }

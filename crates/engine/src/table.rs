@@ -5,59 +5,84 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use std::hash::BuildHasher as _;
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::RwLock;
 use synapse_protocol::SessionId;
 
+use crate::addresses::Addresses;
+use crate::config::Limits;
 use crate::connection::Connection;
+use crate::refusal::Refused;
 
 const SHARDS: usize = 16;
 
-#[derive(Default)]
 pub(crate) struct SessionTable {
     /// Only the connections: each knows its id, and a million keys beside them would be 16 MB for nothing.
     shards: [RwLock<HashTable<Arc<Connection>>>; SHARDS],
     hasher: DefaultHashBuilder,
     count: AtomicUsize,
+    /// Whose they are.
+    pub(crate) addresses: Addresses,
 }
 
 impl SessionTable {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            shards: Default::default(),
+            hasher: DefaultHashBuilder::default(),
+            count: AtomicUsize::new(0),
+            addresses: Addresses::new(limits),
+        }
+    }
+
     fn shard(&self, hash: u64) -> &RwLock<HashTable<Arc<Connection>>> {
         // The table itself uses the lowest and the highest bits of the hash.
         &self.shards[usize::try_from(hash >> 40).unwrap_or_default() % SHARDS]
     }
 
-    /// Returns false, and does nothing, when there are `max` sessions already.
-    pub(crate) fn insert(&self, connection: Arc<Connection>, max: usize) -> bool {
+    /// Does nothing when there are `max` sessions already, or one of this id: an id that the application makes may come twice.
+    pub(crate) fn insert(&self, connection: Arc<Connection>, max: usize) -> Result<(), Refused> {
         let counted = self
             .count
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
                 (count < max).then(|| count + 1)
             });
         if counted.is_err() {
-            return false;
+            return Err(Refused::Unavailable);
         }
-        let hash = self.hasher.hash_one(connection.id());
+        let id = connection.id();
+        let hash = self.hasher.hash_one(id);
         let mut shard = self.shard(hash).write();
-        shard.insert_unique(hash, connection, |connection| {
-            self.hasher.hash_one(connection.id())
-        });
-        true
+        let hash_of = |connection: &Arc<Connection>| self.hasher.hash_one(connection.id());
+        match shard.entry(hash, |connection| connection.id() == id, hash_of) {
+            Entry::Vacant(entry) => {
+                entry.insert(connection);
+                Ok(())
+            }
+            Entry::Occupied(_) => {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                Err(Refused::BadRequest)
+            }
+        }
     }
 
-    pub(crate) fn remove(&self, id: SessionId) {
-        let hash = self.hasher.hash_one(id);
+    /// Takes out this very connection, if it is in: one that was refused because of its id must not take out the one that has it.
+    pub(crate) fn remove(&self, connection: &Connection) {
+        let hash = self.hasher.hash_one(connection.id());
         // Dropped after the shard's lock: the last reference to a connection may go with it.
         let removed = match self
             .shard(hash)
             .write()
-            .find_entry(hash, |connection| connection.id() == id)
+            .find_entry(hash, |found| std::ptr::eq(&**found, connection))
         {
             Ok(entry) => Some(entry.remove().0),
             Err(_) => None,
         };
-        if removed.is_some() {
+        if let Some(connection) = removed {
             self.count.fetch_sub(1, Ordering::Relaxed);
+            let address = connection.request().address();
+            self.addresses.release(address.map(|address| address.ip()));
         }
     }
 
@@ -76,7 +101,7 @@ impl SessionTable {
     /// Forgets every session.
     pub(crate) fn clear(&self) {
         for connection in self.all() {
-            self.remove(connection.id());
+            self.remove(&connection);
         }
     }
 

@@ -57,11 +57,12 @@ pub(crate) fn verify(
     sessions: &SessionTable,
 ) -> Result<Verified, Refused> {
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let transport = match query.transport.as_deref() {
-        Some("polling") if config.polling => TransportKind::Polling,
-        Some("websocket") if config.websocket => TransportKind::WebSocket,
-        Some(_) | None => return Err(Refused::UnknownTransport),
-    };
+    let transport = query
+        .transport
+        .as_deref()
+        .and_then(TransportKind::from_name)
+        .filter(|transport| config.transports.contains(*transport))
+        .ok_or(Refused::UnknownTransport)?;
     if has_odd_origin(&parts.headers) {
         return Err(Refused::BadRequest);
     }
@@ -106,6 +107,7 @@ fn has_odd_origin(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     fn check(method: Method, query: &str, is_upgrade: bool) -> Option<Refused> {
         let uri = format!("/socket.io/?{query}");
@@ -119,7 +121,7 @@ mod tests {
             &parts,
             is_upgrade,
             &EngineConfig::default(),
-            &SessionTable::default(),
+            &SessionTable::new(&Limits::default()),
         )
         .err()
     }

@@ -160,6 +160,37 @@ mod tests {
         }
     }
 
+    /// Official suites ping every 300 ms and wait 200 ms: whoever is looked at much later than asked for misses their deadlines. Every moment of a
+    /// second is tried, and none comes early or later than two ticks.
+    #[test]
+    fn short_heartbeats_are_met_within_a_few_milliseconds() {
+        for (interval, timeout, late_max) in [(300, 200, 8), (25_000, 20_000, 500), (20, 10, 4)] {
+            let timing = Timing {
+                ping_interval: Duration::from_millis(interval),
+                ping_timeout: Duration::from_millis(timeout),
+                ..Timing::default()
+            };
+            let wheel = Wheel::new(&timing);
+            for phase in 0..1_000 {
+                let wanted = phase + interval;
+                wheel.insert(
+                    SessionId::from_random([7; 15]),
+                    Timestamp::from_millis(wanted),
+                    Timestamp::from_millis(phase),
+                );
+                let first = phase / wheel.tick_millis;
+                let looked = (first..first + SLOTS as u64)
+                    .find(|tick| !std::mem::take(&mut *wheel.slot(*tick).lock()).is_empty())
+                    .map(|tick| tick * wheel.tick_millis);
+                let late = looked.and_then(|at| at.checked_sub(wanted));
+                assert!(
+                    late.is_some_and(|late| late <= late_max),
+                    "{interval} ms from {phase} on: looked at {looked:?}"
+                );
+            }
+        }
+    }
+
     /// A thread may be held up between asking for the time and adding its session.
     #[test]
     fn a_moment_that_has_passed_meanwhile_is_the_next_one() {

@@ -74,12 +74,13 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
         CorsOrigins::Unset => None,
         CorsOrigins::Any => Some(Cors {
             origins: Origins::Any,
-            credentials: false,
+            ..Cors::default()
         }),
         // Whoever is named is trusted with cookies, which balancers use to keep a client at one server.
         CorsOrigins::List(origins) => Some(Cors {
             origins: Origins::List(origins.clone()),
             credentials: true,
+            ..Cors::default()
         }),
     };
     EngineConfig {

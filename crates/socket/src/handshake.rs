@@ -46,9 +46,15 @@ impl<'a> Handshake<'a> {
         self.request.url()
     }
 
-    /// The peer's address; none in a foreign app whose listener does not tell (see [`PeerAddr`](crate::PeerAddr)).
+    /// The client's address: the peer's, or what one of the [`TrustedProxies`](crate::TrustedProxies) tells (with port 0 if it leaves that out). None in
+    /// a foreign app whose listener does not tell (see [`PeerAddr`](crate::PeerAddr)).
     pub fn address(&self) -> Option<SocketAddr> {
         self.request.address()
+    }
+
+    /// Whether the client speaks TLS, as one of the [`TrustedProxies`](crate::TrustedProxies) tells; no without one.
+    pub fn is_secure(&self) -> bool {
+        self.request.is_secure()
     }
 
     /// When the request came.
@@ -77,7 +83,7 @@ impl<'a> Handshake<'a> {
             "time": js_date(self.request.issued_millis()),
             "address": self.address().map_or_else(String::new, |address| address.ip().to_string()),
             "xdomain": self.is_cross_domain(),
-            "secure": false,
+            "secure": self.is_secure(),
             "issued": self.request.issued_millis(),
             "url": self.url(),
             "query": query,

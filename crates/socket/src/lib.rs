@@ -25,11 +25,13 @@ mod detached;
 mod extract;
 mod handler;
 mod handshake;
+mod hooks;
 #[cfg(test)]
 mod leaks;
 mod local;
 mod middleware;
 mod namespace;
+mod options;
 mod parser;
 mod rooms;
 mod server;
@@ -51,8 +53,9 @@ pub use server_event::ServerEvent;
 pub use socket::Socket;
 pub use synapse_adapter::{JoinError, RoomLimits};
 pub use synapse_engine::{
-    Body, Cors, EngineConfig, EngineService, Limits, Origins, PeerAddr, PerMessageDeflate,
-    RequestHead, Stats, Timing, TransportKind, listen, serve,
+    Body, BoxError, ConnectionError, Cookie, Cors, EngineConfig, EngineService, ForwardedHeader,
+    HttpCompression, InvalidNetwork, Limits, Network, Origins, PeerAddr, PerMessageDeflate, Rate,
+    RequestHead, SameSite, Stats, Timing, TransportKind, Transports, TrustedProxies, listen, serve,
 };
 pub use synapse_protocol::socket::{Arguments, Binary, DeserializeError, SerializeError};
-pub use synapse_protocol::{CloseReason, SocketId};
+pub use synapse_protocol::{CloseReason, SessionId, SocketId};

@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use http::HeaderMap;
+use http::request::Parts;
 use parking_lot::RwLock;
 use serde::Serialize;
 use synapse_adapter::{AdapterFactory, RoomLimits, bus};
-use synapse_engine::{Connection, Engine, EngineConfig, EngineService, RequestHead, Stats};
-use synapse_protocol::CloseReason;
+use synapse_engine::{
+    Connection, ConnectionError, Engine, EngineConfig, EngineService, RequestHead, Stats,
+};
 use synapse_protocol::socket::{Limits as PacketLimits, SerializeError};
+use synapse_protocol::{CloseReason, SessionId};
 use tokio::runtime::Handle;
 
 use crate::broadcast::Broadcaster;
 use crate::client::Client;
+use crate::hooks::Hooks;
 use crate::local::Local;
 use crate::namespace::{Namespace, NamespaceInner};
 use crate::parser::Parser;
@@ -57,21 +62,20 @@ pub struct Server {
 }
 
 /// What a server is made of.
+///
+#[doc = include_str!("options.md")]
 #[derive(Default)]
 #[must_use = "a builder does nothing before `build`"]
 pub struct ServerBuilder {
-    config: EngineConfig,
+    pub(crate) config: EngineConfig,
     limits: SocketLimits,
     parser: Parser,
     adapter: Option<Arc<dyn AdapterFactory>>,
-    allow_request: Option<AllowRequest>,
+    pub(crate) hooks: Hooks,
 }
 
-/// Decides about a handshake; the text of a refusal reaches the client.
-type AllowRequest = Box<dyn Fn(&RequestHead) -> Result<(), String> + Send + Sync>;
-
 impl ServerBuilder {
-    /// How clients are served.
+    /// How clients are served, all of it. The methods for single options change what was set before, so this comes first.
     pub fn config(mut self, config: EngineConfig) -> Self {
         self.config = config;
         self
@@ -95,15 +99,6 @@ impl ServerBuilder {
         self
     }
 
-    /// Decides which handshakes go on, before anything is opened for them. The text of a refusal is sent to the client with status 403.
-    pub fn allow_request(
-        mut self,
-        decide: impl Fn(&RequestHead) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        self.allow_request = Some(Box::new(decide));
-        self
-    }
-
     /// The server, with its main namespace.
     ///
     /// # Panics
@@ -114,7 +109,7 @@ impl ServerBuilder {
             adapter: self.adapter.unwrap_or_else(bus::alone),
             limits: self.limits,
             parser: self.parser,
-            allow_request: self.allow_request,
+            hooks: self.hooks,
             runtime: Handle::current(),
         }));
         application.0.namespace("/");
@@ -151,6 +146,29 @@ impl Server {
     }
 
     /// The tower service that answers clients: give it to [`serve`](crate::serve) or mount it in an app under its path.
+    ///
+    /// What Node calls `io.engine.use(middleware)` is a layer around it, which sees every request, upgrades included:
+    ///
+    /// ```
+    /// use http::{HeaderValue, Request, Response};
+    /// use synapse_socket::{Body, Server};
+    /// use tower::{Service, ServiceBuilder};
+    ///
+    /// # fn app<B>(io: &Server) -> impl Service<Request<B>, Response = Response<Body>>
+    /// # where B: http_body::Body<Data: Send, Error: Into<synapse_socket::BoxError>> + Send + 'static {
+    /// let service = ServiceBuilder::new()
+    ///     .map_request(|mut request: Request<_>| {
+    ///         request.headers_mut().remove("x-internal");
+    ///         request
+    ///     })
+    ///     .map_response(|mut response: Response<Body>| {
+    ///         response.headers_mut().insert("x-frame-options", HeaderValue::from_static("DENY"));
+    ///         response
+    ///     })
+    ///     .service(io.service());
+    /// # service
+    /// # }
+    /// ```
     pub fn service(&self) -> EngineService<Application> {
         self.engine.service()
     }
@@ -200,7 +218,7 @@ pub(crate) struct ServerInner {
     adapter: Arc<dyn AdapterFactory>,
     pub(crate) limits: SocketLimits,
     pub(crate) parser: Parser,
-    allow_request: Option<AllowRequest>,
+    hooks: Hooks,
     runtime: Handle,
 }
 
@@ -246,11 +264,24 @@ impl std::fmt::Debug for Application {
 impl synapse_engine::Application for Application {
     type Client = Client;
 
-    fn allow(&self, request: &RequestHead) -> Result<(), String> {
-        self.0
-            .allow_request
-            .as_ref()
-            .map_or(Ok(()), |decide| decide(request))
+    async fn allow(&self, request: &RequestHead) -> Result<(), String> {
+        self.0.hooks.allow(request).await
+    }
+
+    fn generate_id(&self, request: &RequestHead) -> Option<SessionId> {
+        self.0.hooks.generate_id(request)
+    }
+
+    fn initial_headers(&self, request: &Parts, headers: &mut HeaderMap) {
+        self.0.hooks.initial_headers(request, headers);
+    }
+
+    fn headers(&self, request: &Parts, headers: &mut HeaderMap) {
+        self.0.hooks.headers(request, headers);
+    }
+
+    fn refused(&self, request: &Parts, error: &ConnectionError) {
+        self.0.hooks.refused(request, error);
     }
 
     fn open(&self, connection: &Arc<Connection>) -> Client {

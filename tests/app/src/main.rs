@@ -4,6 +4,7 @@
 //! of the environment.
 
 mod handlers;
+mod options;
 mod settings;
 mod value;
 
@@ -31,6 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 .header("x-refuse")
                 .map_or(Ok(()), |message| Err(message.to_owned()))
         });
+    builder = settings.options.apply(builder)?;
     if let Some(redis) = &redis {
         builder = builder.adapter(redis.clone());
     }

@@ -10,11 +10,14 @@ use std::time::Duration;
 use synapse_redis::RedisSettings;
 use synapse_socket::{Cors, EngineConfig, Origins, Parser, PerMessageDeflate};
 
+use crate::options::Options;
+
 pub(crate) struct Settings {
     pub(crate) address: SocketAddr,
     pub(crate) engine: EngineConfig,
     pub(crate) parser: Parser,
     pub(crate) redis: Option<RedisSettings>,
+    pub(crate) options: Options,
 }
 
 impl Settings {
@@ -40,6 +43,7 @@ impl Settings {
         engine.cors = variable("CORS_ORIGIN")?.map(|origin| Cors {
             origins: Origins::List(vec![origin]),
             credentials: true,
+            ..Cors::default()
         });
 
         let parser: Option<String> = variable("PARSER")?;
@@ -58,6 +62,7 @@ impl Settings {
             engine,
             parser,
             redis,
+            options: variable("OPTIONS")?.unwrap_or_default(),
         })
     }
 }

@@ -9,7 +9,8 @@ export const targets = (process.env.TARGETS ?? "synapse").split(",").map((name) 
 
 /**
  * Starts the test application of a target. Settings: `redis` (a Redis), `pingInterval`, `pingTimeout`,
- * `maxHttpBufferSize`, `perMessageDeflate` (its threshold), `corsOrigin`, `parser` (json or msgpack).
+ * `maxHttpBufferSize`, `perMessageDeflate` (its threshold), `corsOrigin`, `parser` (json or msgpack),
+ * `options` (what the head of `reference-app.mjs` says of OPTIONS).
  */
 export function startApp(target, settings = {}) {
   switch (target) {
@@ -28,7 +29,7 @@ function startRustApp(settings) {
 }
 
 export async function startApplication(kind, command, args, settings) {
-  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, perMessageDeflate, corsOrigin, parser } = settings;
+  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, perMessageDeflate, corsOrigin, parser, options } = settings;
   const port = await freePort();
   const env = { PORT: String(port), HOST: "127.0.0.1" };
   if (redis) env.REDIS_URL = redis.url;
@@ -38,6 +39,7 @@ export async function startApplication(kind, command, args, settings) {
   if (perMessageDeflate !== undefined) env.PER_MESSAGE_DEFLATE = String(perMessageDeflate);
   if (corsOrigin) env.CORS_ORIGIN = corsOrigin;
   if (parser) env.PARSER = parser;
+  if (options) env.OPTIONS = JSON.stringify(options);
 
   const child = new Process(command, args, { env });
   await child.ready(() => child.output.includes(`listening on ${port}`));

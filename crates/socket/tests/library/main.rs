@@ -11,5 +11,6 @@ mod log;
 mod middleware;
 mod mounted;
 mod namespaces;
+mod options;
 mod order;
 mod rooms;

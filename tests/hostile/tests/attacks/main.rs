@@ -1,6 +1,7 @@
 //! Attacks on other servers of this kind, tried on ours. After each, the attacker is closed or refused, everybody else is served, and
 //! nothing of the attacker is left.
 
+mod addresses;
 mod deflate;
 mod floods;
 mod http;

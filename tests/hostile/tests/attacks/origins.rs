@@ -15,6 +15,7 @@ fn listed() -> Host {
     config.cors = Some(Cors {
         origins,
         credentials: true,
+        ..Cors::default()
     });
     Host::with(config)
 }
