@@ -10,7 +10,7 @@ use http::header::{ACCEPT_ENCODING, HeaderValue};
 use tokio::runtime::Handle;
 
 /// Payloads above this are compressed on a thread that may be busy for a while: a worker would keep its other sessions waiting.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
+const INLINE_BYTES_MAX: usize = 16 * 1024;
 /// What zlib and Node take when nothing is said.
 const LEVEL: u32 = 6;
 const WINDOW_BITS: u8 = 15;

@@ -4,14 +4,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use synapse::Parser;
 use synapse::redis::{RedisParts, RedisSettings};
+use synapse::{Network, Parser};
 
 use crate::log::{LogConfig, LogFormat};
 use crate::relay::Relay;
 use crate::settings::{self, Setting, Value, Written};
 use crate::values::{
-    self, cors, heartbeat, host, integer, log_format, parser, path, redis_port, server_id, switch,
+    self, cors, heartbeat, host, integer, log_format, networks, parser, path, redis_port,
+    server_id, switch,
 };
 
 /// All that a server needs to know.
@@ -72,6 +73,10 @@ pub(crate) struct ProtocolConfig {
     pub(crate) parser: Parser,
     /// Compress WebSocket messages for clients that offer it.
     pub(crate) per_message_deflate: bool,
+    /// Proxies whose word about the client's address is taken.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Most clients of one address.
+    pub(crate) connections_per_address: Option<usize>,
 }
 
 /// A setting that cannot be used.
@@ -122,6 +127,13 @@ impl Config {
                 parser: read(written, &settings::PARSER, parser)?.unwrap_or_default(),
                 per_message_deflate: read(written, &settings::PER_MESSAGE_DEFLATE, switch)?
                     .unwrap_or(false),
+                trusted_proxies: read(written, &settings::TRUSTED_PROXIES, networks)?
+                    .unwrap_or_default(),
+                connections_per_address: read(
+                    written,
+                    &settings::CONNECTIONS_PER_ADDRESS,
+                    |text| integer(text, 1, 1_000_000),
+                )?,
             },
         })
     }
@@ -408,6 +420,14 @@ mod tests {
                 "CORS_ORIGIN: `` is not an origin such as https://app.example.com (the scheme is missing)",
             ),
             (
+                "SYNAPSE_TRUSTED_PROXIES=10.0.0.0/8,proxy",
+                "SYNAPSE_TRUSTED_PROXIES: `proxy` is not a network such as 10.0.0.0/8",
+            ),
+            (
+                "SYNAPSE_CONNECTIONS_PER_ADDRESS=0",
+                "SYNAPSE_CONNECTIONS_PER_ADDRESS: `0` is not a whole number from 1 to 1000000",
+            ),
+            (
                 "REDIS_HOST=h REDIS_PORT=0",
                 "REDIS_PORT: is not a port: give a number from 1 to 65535",
             ),
@@ -516,7 +536,7 @@ mod tests {
         let config = config(
             "PORT=4000 HOST=[::1] LOG_LEVEL=warn LOG_FORMAT=JSON SYNAPSE_RELAY=off SYNAPSE_SERVER_ID=a-1 --ready-needs-redis \
              SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 \
-             PER_MESSAGE_DEFLATE=true --parser=MsgPack --host=::",
+             PER_MESSAGE_DEFLATE=true --parser=MsgPack --host=:: --trusted-proxies=10.0.0.0/8,::1 --connections-per-address=50",
         )
         .unwrap();
         assert_eq!((config.host.as_str(), config.port), ("::", 4000));
@@ -538,6 +558,8 @@ mod tests {
             max_http_buffer_size: 100,
             parser: Parser::MsgPack,
             per_message_deflate: true,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
+            connections_per_address: Some(50),
         };
         assert_eq!(config.protocol, protocol);
     }

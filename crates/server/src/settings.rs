@@ -37,7 +37,11 @@ settings! {
         PORT: "--port" "PORT" "NUMBER" Some("3000"), "Port to listen on; 0 takes a free one";
         HOST: "--host" "HOST" "ADDRESS" Some("0.0.0.0"), "Address or host name to listen on";
         CORS_ORIGIN: "--cors-origin" "CORS_ORIGIN" "LIST" Some("none named: foreign pages cannot poll"),
-            "Origins whose pages may connect besides the server's own, separated by commas, such as https://app.example.com; * is any";
+            "Origins whose pages may connect besides the server's own, separated by commas, such as https://app.example.com or https://*.example.com; * is any";
+        TRUSTED_PROXIES: "--trusted-proxies" "SYNAPSE_TRUSTED_PROXIES" "LIST" Some("none"),
+            "Networks of the proxies in front, separated by commas, such as 10.0.0.0/8: their X-Forwarded-For tells the client's address";
+        CONNECTIONS_PER_ADDRESS: "--connections-per-address" "SYNAPSE_CONNECTIONS_PER_ADDRESS" "NUMBER" Some("no limit"),
+            "Most clients of one address at a time; behind proxies set SYNAPSE_TRUSTED_PROXIES as well, or all count as one";
     }
     "Redis (the first of these that is there is used; none means a complete single server)" {
         REDIS_TLS_URL: "--redis-tls-url" "REDIS_TLS_URL" "URL" None, "rediss://user:password@host:port/db";

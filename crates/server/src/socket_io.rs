@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use synapse::adapter::AdapterFactory;
 use synapse::{
-    Arguments, Cors, EngineConfig, Limits, Origins, PerMessageDeflate, Server, Socket, Timing,
+    Arguments, Cors, EngineConfig, ForwardedHeader, Limits, Origins, PerMessageDeflate, Server,
+    Socket, Timing, TrustedProxies,
 };
 use tokio::net::TcpListener;
 
@@ -69,6 +70,8 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
         max_http_buffer_size,
         parser: _,
         per_message_deflate,
+        trusted_proxies,
+        connections_per_address,
     } = protocol.clone();
     let cors = match cors {
         CorsOrigins::Unset => None,
@@ -92,10 +95,15 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
         },
         limits: Limits {
             message_bytes_max: max_http_buffer_size,
+            connections_per_address_max: connections_per_address,
             ..Limits::default()
         },
         cors,
         per_message_deflate: per_message_deflate.then(PerMessageDeflate::default),
+        trusted_proxies: (!trusted_proxies.is_empty()).then_some(TrustedProxies {
+            networks: trusted_proxies,
+            header: ForwardedHeader::XForwardedFor,
+        }),
         ..EngineConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synapse::Parser;
+use synapse::{Network, Parser};
 
 use crate::config::CorsOrigins;
 use crate::log::LogFormat;
@@ -129,6 +129,18 @@ pub(crate) fn path(text: &str) -> Result<String, String> {
     }
 }
 
+/// A list of networks.
+pub(crate) fn networks(text: &str) -> Result<Vec<Network>, String> {
+    let parse = |network: &str| {
+        network
+            .parse()
+            .map_err(|_| format!("{} is not a network such as 10.0.0.0/8", echo(network)))
+    };
+    text.split(',')
+        .map(|network| parse(network.trim()))
+        .collect()
+}
+
 /// Any origin, or a list of them.
 pub(crate) fn cors(text: &str) -> Result<CorsOrigins, String> {
     if text == "*" {
@@ -162,8 +174,10 @@ fn origin_of(text: &str) -> Result<String, String> {
         && scheme
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let is_authority = !authority.is_empty()
-        && authority
+    // Only the engine knows what the first label stands for.
+    let host = authority.strip_prefix("*.").unwrap_or(authority);
+    let is_authority = !host.is_empty()
+        && host
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
     if !is_scheme || !is_authority {
@@ -211,6 +225,7 @@ mod tests {
             ("http://a.example:8080", "http://a.example:8080"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("https://*.Example.com:443", "https://*.example.com"),
         ] {
             assert_eq!(
                 cors(text),
