@@ -1,4 +1,5 @@
-// The options of Engine.IO: cookie, headers, compression, path, transports, ids and CORS in full, against both servers.
+// The options of Engine.IO: cookie, headers, compression, path, transports, ids and CORS in full, against both servers;
+// and what the `synapse` binary makes of them.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
@@ -8,6 +9,7 @@ import { io } from "socket.io-client";
 import { WebSocket } from "ws";
 import { startApp, targets } from "./support/app.mjs";
 import { address, PollingSession, RawSocket, refusedUpgrade, request } from "./support/engine.mjs";
+import { startSynapse } from "./support/synapse.mjs";
 import { next, within } from "./support/wait.mjs";
 
 /** One request without fetch, which would decode the body: `{ status, headers, body }`, the body as bytes. */
@@ -304,3 +306,38 @@ for (const target of targets) {
     });
   });
 }
+
+describe("the synapse binary behind a proxy", { skip: !targets.includes("synapse") }, () => {
+  let server;
+  before(async () => {
+    server = await startSynapse({
+      env: { SYNAPSE_TRUSTED_PROXIES: "127.0.0.0/8", SYNAPSE_CONNECTIONS_PER_ADDRESS: "2", CORS_ORIGIN: "https://*.example.com" },
+    });
+  });
+  after(() => server?.process.kill());
+
+  it("lets so many clients of one address in, and those of others", async () => {
+    const open = (client) => bare(address(server), { headers: { "x-forwarded-for": `10.9.9.9, ${client}` } });
+    for (const client of ["203.0.113.1", "203.0.113.2", "2001:db8::1"]) {
+      const statuses = [];
+      for (let count = 0; count < 3; count++) statuses.push((await open(client)).status);
+      assert.deepEqual(statuses, [200, 200, 429], client);
+    }
+    const { headers, body } = await open("2001:db8::ffff");
+    assert.equal(headers["retry-after"], "5");
+    assert.deepEqual(JSON.parse(body), { code: 3, message: "Too many connections from this address" });
+  });
+
+  it("lets pages of every host below a domain in", async () => {
+    const open = (origin) => bare(address(server), { headers: { origin } });
+    for (const [origin, status] of [
+      ["https://app.example.com", 200],
+      ["https://example.com", 403],
+      ["https://evil-example.com", 403],
+    ]) {
+      const answer = await open(origin);
+      assert.equal(answer.status, status, origin);
+      assert.equal(answer.headers["access-control-allow-origin"], status === 200 ? origin : undefined);
+    }
+  });
+});
