@@ -163,6 +163,7 @@ impl Connection {
         }
         let mut state = self.state.lock();
         let pushed = self.push_locked(&mut state, Urgency::Kept, len, |outbox| outbox.write(put));
+        state.allow_compression();
         drop(state);
         self.schedule(pushed);
     }
@@ -253,11 +254,15 @@ impl Connection {
     }
 
     pub(crate) fn push(&self, urgency: Urgency, frames: &Frames) -> Pushed {
-        let frames = frames.form(self.deflate(), || self.count_compression());
+        let form = frames.form(self.deflate(), || self.count_compression());
         let mut state = self.state.lock();
-        self.push_locked(&mut state, urgency, frames.len(), |outbox| {
-            outbox.push(frames);
-        })
+        let pushed = self.push_locked(&mut state, urgency, form.len(), |outbox| {
+            outbox.push(form);
+        });
+        if pushed != Pushed::Refused && frames.is_compressible() {
+            state.allow_compression();
+        }
+        pushed
     }
 
     fn push_locked(

@@ -53,6 +53,11 @@ impl Frames {
         })
     }
 
+    /// Whether the message may be compressed, on whichever transport.
+    pub(crate) fn is_compressible(&self) -> bool {
+        self.is_compressible
+    }
+
     fn wants(&self, deflate: &Deflate) -> bool {
         self.is_compressible && self.plain.len() >= deflate.threshold
     }

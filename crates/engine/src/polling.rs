@@ -22,6 +22,8 @@ pub(crate) struct Polling {
     post: PendingPost,
     /// The poll is to be answered though there is nothing to tell, so that the client can go on with its upgrade.
     noop: bool,
+    /// Something waits that may be compressed.
+    is_compressible: bool,
     /// The WebSocket that takes over, until the session's task fetches it.
     pub(crate) handover: Option<Box<Handover>>,
     /// The session is over; the next poll is told so, until then.
@@ -52,6 +54,10 @@ pub(crate) struct Overlap;
 impl Polling {
     pub(crate) fn has_poll(&self) -> bool {
         matches!(self.poll, PendingPoll::Waiting(_))
+    }
+
+    pub(crate) fn allow_compression(&mut self) {
+        self.is_compressible = true;
     }
 
     pub(crate) fn wake_poll(&mut self) {
@@ -103,6 +109,23 @@ impl Polling {
     }
 }
 
+/// What a poll is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether any packet in it may be compressed.
+    pub(crate) is_compressible: bool,
+}
+
+impl Payload {
+    fn noop() -> Self {
+        Self {
+            bytes: NOOP.to_vec(),
+            is_compressible: true,
+        }
+    }
+}
+
 /// The poll of a session: resolves with the payload to answer. Dropped before, the client has gone away and the session is over.
 pub(crate) struct PollRequest {
     connection: Arc<Connection>,
@@ -139,9 +162,9 @@ impl PollRequest {
 }
 
 impl Future for PollRequest {
-    type Output = Vec<u8>;
+    type Output = Payload;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Payload> {
         let (payload, is_goodbye) = {
             let mut state = self.connection.lock();
             let Some(payload) = take_payload(&mut state, cx) else {
@@ -162,18 +185,21 @@ impl Future for PollRequest {
     }
 }
 
-fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Vec<u8>> {
+fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Payload> {
     let upgraded = state.session.state() == SessionState::WebSocket;
     let Link::Polling(polling) = &mut state.link else {
-        return Some(NOOP.to_vec());
+        return Some(Payload::noop());
     };
     // What an upgraded session has to say goes by its WebSocket.
     let payload = if !upgraded && !state.outbox.is_empty() {
-        let mut payload = Vec::with_capacity(state.outbox.bytes());
-        put_payload(&mut payload, &state.outbox.concat());
-        Some(payload)
+        let mut bytes = Vec::with_capacity(state.outbox.bytes());
+        put_payload(&mut bytes, &state.outbox.concat());
+        Some(Payload {
+            bytes,
+            is_compressible: polling.is_compressible,
+        })
     } else if upgraded || polling.noop {
-        Some(NOOP.to_vec())
+        Some(Payload::noop())
     } else {
         None
     };
@@ -181,6 +207,7 @@ fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Vec<u8>> {
         Some(payload) => {
             polling.poll = PendingPoll::None;
             polling.noop = false;
+            polling.is_compressible = false;
             if !upgraded {
                 state.clear_outbox();
             }
@@ -311,7 +338,7 @@ mod tests {
 
     fn poll_now(request: &mut PollRequest) -> Option<String> {
         match Pin::new(request).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(payload) => Some(String::from_utf8(payload).expect("text")),
+            Poll::Ready(payload) => Some(String::from_utf8(payload.bytes).expect("text")),
             Poll::Pending => None,
         }
     }
@@ -354,6 +381,34 @@ mod tests {
         let mut next = PollRequest::start(Arc::clone(&connection)).unwrap();
         assert_eq!(poll_now(&mut next).as_deref(), Some("1"));
         assert!(sessions.find(connection.id()).is_none());
+    }
+
+    /// As the reference server has it: one packet that may be compressed is reason enough, and the next poll begins anew.
+    #[tokio::test]
+    async fn a_payload_is_compressed_for_one_packet_that_may_be() {
+        let connection = polling();
+        for (compressible, expected) in [
+            (&[true][..], true),
+            (&[false, false], false),
+            (&[false, true, false], true),
+            (&[false], false),
+        ] {
+            for is_compressible in compressible {
+                let frames = crate::frames::Frames::new(&b"\x81\x024x"[..]);
+                if *is_compressible {
+                    connection.send(&frames);
+                } else {
+                    connection.send(&frames.uncompressed());
+                }
+            }
+            let mut poll = PollRequest::start(Arc::clone(&connection)).unwrap();
+            let Poll::Ready(payload) =
+                Pin::new(&mut poll).poll(&mut Context::from_waker(Waker::noop()))
+            else {
+                panic!("there is something to tell");
+            };
+            assert_eq!(payload.is_compressible, expected, "{compressible:?}");
+        }
     }
 
     #[tokio::test]

@@ -235,10 +235,12 @@ impl<A: Application> EngineService<A> {
         let Ok(poll) = PollRequest::start(connection) else {
             return empty(StatusCode::BAD_REQUEST);
         };
-        let payload = Bytes::from(poll.await);
+        let payload = poll.await;
+        let is_compressible = payload.is_compressible;
+        let payload = Bytes::from(payload.bytes);
         let wanted = self.core.config.http_compression;
         let encoding = wanted
-            .filter(|compression| payload.len() >= compression.threshold)
+            .filter(|compression| is_compressible && payload.len() >= compression.threshold)
             .and_then(|_| Encoding::accepted(headers));
         let Some(encoding) = encoding else {
             return answer(StatusCode::OK, TEXT, payload);

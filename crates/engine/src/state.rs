@@ -82,6 +82,13 @@ impl State {
         matches!(self.link, Link::Polling(_)) && !is_upgraded
     }
 
+    /// Something waits that may be compressed. A WebSocket knows that by each message, a poll by all that it gets.
+    pub(crate) fn allow_compression(&mut self) {
+        if let Link::Polling(polling) = &mut self.link {
+            polling.allow_compression();
+        }
+    }
+
     /// Whether a missing pong may be our own fault. Asked each time the heartbeat looks, so that an excuse covers one wait.
     pub(crate) fn take_excuse(&mut self) -> bool {
         let is_there = match &self.link {

@@ -63,8 +63,8 @@ impl Broadcaster {
         self
     }
 
-    /// Asks for or against compression, where it is configured
-    /// ([`EngineConfig::per_message_deflate`](crate::EngineConfig::per_message_deflate)): without it, large messages are compressed.
+    /// Asks for or against compression, where it is configured ([`EngineConfig::per_message_deflate`](crate::EngineConfig::per_message_deflate),
+    /// [`EngineConfig::http_compression`](crate::EngineConfig::http_compression)): without it, large messages are compressed.
     pub fn compress(mut self, compress: bool) -> Self {
         self.flags.compress = Some(compress);
         self

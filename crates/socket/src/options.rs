@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::request::Parts;
 use synapse_engine::{
-    ConnectionError, Cookie, Cors, HttpCompression, RequestHead, TransportKind, TrustedProxies,
+    ConnectionError, Cookie, Cors, HttpCompression, PerMessageDeflate, RequestHead, TransportKind,
+    TrustedProxies,
 };
 use synapse_protocol::SessionId;
 
@@ -72,9 +73,17 @@ impl ServerBuilder {
     }
 
     /// When responses to polls are compressed, for clients that take gzip or deflate; none turns it off. Default: from 1,024 bytes on. Costs some 10 us of
-    /// CPU a kilobyte, and a quarter of a megabyte for each thread that does it. Node: `httpCompression`.
+    /// CPU a kilobyte, and a quarter of a megabyte for each thread that does it. What is sent without compression alone
+    /// ([`Broadcaster::compress`](crate::Broadcaster::compress)) stays as it is. Node: `httpCompression`.
     pub fn http_compression(mut self, compression: impl Into<Option<HttpCompression>>) -> Self {
         self.config.http_compression = compression.into();
+        self
+    }
+
+    /// Whether WebSocket messages are compressed for clients that offer it; none turns it off. Default: none. What it costs is told at
+    /// [`PerMessageDeflate`]. Node: `perMessageDeflate`.
+    pub fn per_message_deflate(mut self, deflate: impl Into<Option<PerMessageDeflate>>) -> Self {
+        self.config.per_message_deflate = deflate.into();
         self
     }
 
