@@ -5,6 +5,8 @@ use std::sync::Arc;
 use synapse_protocol::socket::Arguments;
 
 use crate::message::{Broadcast, ClusterMessage, Target, Transport};
+use crate::request::ClusterRequest;
+use crate::responses::Responder;
 
 /// Makes the adapters of one server, one for each namespace.
 pub trait AdapterFactory: Send + Sync + 'static {
@@ -18,6 +20,11 @@ pub trait Adapter: Send + Sync + 'static {
     /// Sends to every other server. Never waits and never fails towards the caller: what cannot be sent is counted by the adapter.
     /// Messages of one caller arrive in the order of their calls. The own server is not among the receivers.
     fn publish(&self, message: &ClusterMessage);
+
+    /// Asks every other server, in order with what is published. Never waits and never fails towards the caller: the adapter tells the
+    /// responder how many servers there are to answer, hands it each answer, and forgets the request when nobody wants answers any more.
+    /// A server that has left while it was asked may be waited for in vain, so the caller has a time limit.
+    fn request(&self, request: &ClusterRequest, responder: &Responder);
 
     /// Leaves the cluster; nothing is delivered to the namespace afterwards.
     fn close(&self);
@@ -52,6 +59,9 @@ pub trait LocalNamespace: Send + Sync + 'static {
 
     /// Describes the target's sockets here.
     fn sockets(&self, target: &Target) -> Vec<SocketSnapshot>;
+
+    /// The ids of the target's sockets here.
+    fn ids(&self, target: &Target) -> Vec<String>;
 
     /// The rooms here, sockets' own rooms included.
     fn rooms(&self) -> Vec<String>;

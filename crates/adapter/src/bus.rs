@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::adapter::{Adapter, AdapterFactory, LocalNamespace};
 use crate::message::ClusterMessage;
+use crate::request::{ClusterRequest, Response};
+use crate::responses::{Respondent, Responder, WeakRespondent};
 
 /// Joins servers of one process: for tests, and for an application that runs several.
 ///
@@ -58,6 +60,7 @@ impl AdapterFactory for Node {
             node: self.number,
             namespace: namespace.into(),
             open: AtomicBool::new(true),
+            answering: Mutex::default(),
             local,
         });
         let mut namespaces = self.shared.namespaces.write();
@@ -75,6 +78,8 @@ struct Attachment {
     node: u64,
     namespace: Box<str>,
     open: AtomicBool,
+    /// Requests that it has yet to answer, so that nobody waits for it when it has left.
+    answering: Mutex<Vec<WeakRespondent>>,
     local: Arc<dyn LocalNamespace>,
 }
 
@@ -98,12 +103,40 @@ impl Adapter for BusAdapter {
         }
     }
 
+    fn request(&self, request: &ClusterRequest, responder: &Responder) {
+        let Some(own) = self.attachment.upgrade() else {
+            return responder.unreachable();
+        };
+        let list = self.shared.namespaces.read().get(&own.namespace).cloned();
+        let others: Vec<_> = list
+            .iter()
+            .flat_map(|list| list.iter())
+            .filter(|other| other.node != own.node)
+            .collect();
+        if matches!(request, ClusterRequest::Servers) {
+            return responder.count_servers(others.len());
+        }
+        responder.expect_servers(others.len());
+        for other in others {
+            let respondent = responder.respondent();
+            other.remember(&respondent);
+            // Asked after it was remembered: who closes it sees one or the other.
+            if other.open.load(Ordering::Acquire) {
+                answer(request, other.local.as_ref(), respondent);
+            }
+        }
+    }
+
     /// A delivery that another thread has begun may still come to its end.
     fn close(&self) {
         let Some(own) = self.attachment.upgrade() else {
             return;
         };
         own.open.store(false, Ordering::Release);
+        let answering = std::mem::take(&mut *own.answering.lock());
+        for respondent in answering.iter().filter_map(WeakRespondent::upgrade) {
+            respondent.close();
+        }
         let mut namespaces = self.shared.namespaces.write();
         let Some(list) = namespaces.get_mut(&own.namespace) else {
             return;
@@ -136,6 +169,37 @@ fn deliver(message: &ClusterMessage, local: &dyn LocalNamespace) {
     }
 }
 
+/// Lets a server answer. What it does not answer at once it answers later, or drops.
+fn answer(request: &ClusterRequest, local: &dyn LocalNamespace, respondent: Respondent) {
+    let response = match request {
+        ClusterRequest::Servers => return,
+        ClusterRequest::Sockets(target) => Response::Sockets(local.sockets(target)),
+        ClusterRequest::Ids(target) => Response::Ids(local.ids(target)),
+        ClusterRequest::Rooms => Response::Rooms(local.rooms()),
+        ClusterRequest::ServerSideEmit(arguments) => {
+            let on_reply = move |reply| respondent.answer(Response::Reply(reply));
+            return local.server_side_emit(arguments.clone(), Some(Box::new(on_reply)));
+        }
+        ClusterRequest::Broadcast(broadcast) => {
+            let acknowledging = respondent.clone();
+            let on_ack = move |ack| acknowledging.answer(Response::Ack(ack));
+            Response::Clients(local.broadcast_with_ack(broadcast, Box::new(on_ack)))
+        }
+    };
+    respondent.answer(response);
+}
+
+impl Attachment {
+    fn remember(&self, respondent: &Respondent) {
+        let mut answering = self.answering.lock();
+        // Those that are done go when the list would have to grow, so that each costs a constant.
+        if answering.len() == answering.capacity() {
+            answering.retain(WeakRespondent::is_open);
+        }
+        answering.push(respondent.downgrade());
+    }
+}
+
 struct Alone;
 
 impl AdapterFactory for Alone {
@@ -146,6 +210,10 @@ impl AdapterFactory for Alone {
 
 impl Adapter for Alone {
     fn publish(&self, _message: &ClusterMessage) {}
+
+    fn request(&self, _request: &ClusterRequest, responder: &Responder) {
+        responder.expect_servers(0);
+    }
 
     fn close(&self) {}
 }

@@ -12,12 +12,14 @@ mod broadcasts;
 mod cluster;
 mod namespace;
 mod pair;
+mod requests;
 
 use std::any::Any;
 use std::sync::Arc;
 
 pub use self::broadcasts::*;
 pub use self::cluster::*;
+pub use self::requests::*;
 use crate::adapter::AdapterFactory;
 
 /// Two servers of one cluster, which hear nobody else.
@@ -71,6 +73,16 @@ macro_rules! adapter_contract {
             server_side_events_travel
             nothing_arrives_after_close
             namespace_can_be_attached_again
+            servers_are_counted
+            sockets_are_fetched_by_target
+            socket_ids_are_fetched_by_target
+            rooms_are_fetched
+            server_side_events_are_answered
+            broadcasts_are_acknowledged
+            requests_at_once_get_their_own_answers
+            server_that_never_answers_is_missing
+            request_that_was_dropped_is_forgotten
+            requests_after_close_are_over_at_once
         }
     };
     ($two_nodes:expr => $($case:ident)*) => {

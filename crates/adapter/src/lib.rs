@@ -11,9 +11,13 @@ pub mod bus;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod message;
+mod request;
+mod responses;
 pub mod rooms;
 
 pub use adapter::{Adapter, AdapterFactory, LocalNamespace, OnAck, OnReply, SocketSnapshot};
 pub use bus::{Bus, alone};
 pub use message::{Broadcast, ClusterMessage, Flags, Target, Transport};
+pub use request::{ClusterRequest, Response};
+pub use responses::{Respondent, Responder, Responses, Tally, WeakRespondent};
 pub use rooms::{JoinError, Member, Memberships, RoomLimits, Rooms};

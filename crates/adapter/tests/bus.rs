@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use synapse_adapter::contract::TwoNodes;
 use synapse_adapter::{
-    Adapter, Broadcast, Bus, ClusterMessage, LocalNamespace, OnAck, OnReply, SocketSnapshot,
-    Target, Transport, alone,
+    Adapter, Broadcast, Bus, ClusterMessage, ClusterRequest, LocalNamespace, OnAck, OnReply,
+    Responses, SocketSnapshot, Target, Transport, alone,
 };
 use synapse_protocol::socket::Arguments;
 
@@ -31,11 +32,21 @@ type React = Box<dyn Fn() + Send + Sync>;
 struct Reacting {
     heard: AtomicUsize,
     react: Mutex<Option<Arc<React>>>,
+    /// Replies that are owed, once it keeps them.
+    replies: Mutex<Option<Vec<OnReply>>>,
 }
 
 impl Reacting {
     fn react(&self, react: impl Fn() + Send + Sync + 'static) {
         *self.react.lock() = Some(Arc::new(Box::new(react)));
+    }
+
+    fn keep_replies(&self) {
+        *self.replies.lock() = Some(Vec::new());
+    }
+
+    fn drop_replies(&self) {
+        *self.replies.lock() = None;
     }
 
     fn heard(&self) -> usize {
@@ -57,10 +68,16 @@ impl LocalNamespace for Reacting {
     fn sockets(&self, _target: &Target) -> Vec<SocketSnapshot> {
         Vec::new()
     }
+    fn ids(&self, _target: &Target) -> Vec<String> {
+        Vec::new()
+    }
     fn rooms(&self) -> Vec<String> {
         Vec::new()
     }
-    fn server_side_emit(&self, _arguments: Arguments, _on_reply: Option<OnReply>) {
+    fn server_side_emit(&self, _arguments: Arguments, on_reply: Option<OnReply>) {
+        if let Some(replies) = &mut *self.replies.lock() {
+            replies.extend(on_reply);
+        }
         self.heard.fetch_add(1, Ordering::Relaxed);
         let react = self.react.lock().clone();
         if let Some(react) = react {
@@ -160,4 +177,62 @@ fn a_server_that_is_alone_has_nobody_to_hear() {
     adapters[0].publish(&hello());
     adapters[1].close();
     assert_eq!(locals.map(|local| local.heard()), [0, 0]);
+}
+
+/// Sends a server-side event that wants answers.
+fn ask(adapter: &Arc<dyn Adapter>) -> Responses {
+    let responses = Responses::new(1 << 20);
+    let hello = Arguments::event("hello", &()).expect("the name is not reserved");
+    adapter.request(
+        &ClusterRequest::ServerSideEmit(hello),
+        &responses.responder(),
+    );
+    responses
+}
+
+fn is_over(responses: &mut Responses) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match responses.poll_next(&mut context) {
+            Poll::Ready(Some(_)) => (),
+            Poll::Ready(None) => return true,
+            Poll::Pending => return false,
+        }
+    }
+}
+
+#[test]
+fn a_server_that_leaves_while_it_is_asked_is_missing_at_once() {
+    let bus = Bus::new();
+    let [(_, asking), (silent, leaving), (other, staying)] = attached(&bus);
+    [&silent, &other]
+        .iter()
+        .for_each(|local| local.keep_replies());
+    let mut responses = ask(&asking);
+    assert!(!is_over(&mut responses));
+    leaving.close();
+    assert!(!is_over(&mut responses));
+    // A listener that drops the event will never answer either.
+    other.drop_replies();
+    assert!(is_over(&mut responses));
+    let tally = responses.tally();
+    assert_eq!((tally.servers, tally.servers_answered), (Some(2), 0));
+    staying.close();
+}
+
+#[test]
+fn a_server_remembers_only_what_it_has_yet_to_answer() {
+    let bus = Bus::new();
+    let [(_, asking), (local, leaving)] = attached(&bus);
+    let answered: Vec<Responses> = (0..1_000).map(|_| ask(&asking)).collect();
+    local.keep_replies();
+    let mut waiting: Vec<Responses> = (0..10).map(|_| ask(&asking)).collect();
+    leaving.close();
+    assert!(waiting.iter_mut().all(is_over));
+    // Nobody answered, so the thousand before were over with their events.
+    assert!(
+        answered
+            .iter()
+            .all(|responses| responses.tally().servers_answered == 0)
+    );
 }

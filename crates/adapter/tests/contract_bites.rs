@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use synapse_adapter::contract::{self, TwoNodes};
 use synapse_adapter::{
-    Adapter, AdapterFactory, Broadcast, Bus, ClusterMessage, Flags, LocalNamespace, Target,
-    Transport,
+    Adapter, AdapterFactory, Broadcast, Bus, ClusterMessage, ClusterRequest, Flags, LocalNamespace,
+    Responder, Response, Target, Transport,
 };
 use synapse_protocol::socket::Arguments;
 
@@ -28,6 +28,11 @@ enum Fault {
     NeverCloses,
     NeverAttachesAgain,
     ForgetsItsNamesakes,
+    /// Asks something else than it was told to, or nothing.
+    Asks(fn(ClusterRequest) -> Option<ClusterRequest>),
+    /// Says that so many servers are asked.
+    Counts(usize),
+    AnswersItself,
 }
 
 struct FaultyNode {
@@ -55,9 +60,13 @@ impl AdapterFactory for FaultyNode {
                 .or_insert_with(|| attach(namespace))
                 .clone(),
             Fault::ForgetsItsNamesakes => attach(namespace.trim_end_matches("ter")),
-            Fault::None | Fault::Sends(_) | Fault::DeliversToItself | Fault::NeverCloses => {
-                attach(namespace)
-            }
+            Fault::None
+            | Fault::Sends(_)
+            | Fault::DeliversToItself
+            | Fault::NeverCloses
+            | Fault::Asks(_)
+            | Fault::Counts(_)
+            | Fault::AnswersItself => attach(namespace),
         };
         Arc::new(FaultyAdapter {
             inner,
@@ -85,7 +94,36 @@ impl Adapter for FaultyAdapter {
             | Fault::MixesNamespaces
             | Fault::NeverCloses
             | Fault::NeverAttachesAgain
-            | Fault::ForgetsItsNamesakes => self.inner.publish(message),
+            | Fault::ForgetsItsNamesakes
+            | Fault::Asks(_)
+            | Fault::Counts(_)
+            | Fault::AnswersItself => self.inner.publish(message),
+        }
+    }
+
+    fn request(&self, request: &ClusterRequest, responder: &Responder) {
+        match self.fault {
+            Fault::Asks(alter) => {
+                if let Some(request) = alter(request.clone()) {
+                    self.inner.request(&request, responder);
+                }
+            }
+            Fault::Counts(count) => {
+                self.inner.request(request, responder);
+                responder.expect_servers(count);
+            }
+            Fault::AnswersItself => {
+                self.inner.request(request, responder);
+                responder.answer(Response::Ids(self.local.ids(&Target::default())));
+                responder.expect_servers(2);
+            }
+            Fault::None
+            | Fault::Sends(_)
+            | Fault::DeliversToItself
+            | Fault::MixesNamespaces
+            | Fault::NeverCloses
+            | Fault::NeverAttachesAgain
+            | Fault::ForgetsItsNamesakes => self.inner.request(request, responder),
         }
     }
 
@@ -212,6 +250,26 @@ finds_out! {
         ClusterMessage::Disconnect { target, .. } => vec![ClusterMessage::Disconnect { target, transport: Transport::Close }],
         message => vec![message],
     }) => sockets_disconnect_by_target;
+    it_never_asks: Fault::Asks(|_| None) =>
+        servers_are_counted sockets_are_fetched_by_target socket_ids_are_fetched_by_target rooms_are_fetched
+        server_side_events_are_answered broadcasts_are_acknowledged requests_at_once_get_their_own_answers
+        server_that_never_answers_is_missing;
+    it_asks_for_all: Fault::Asks(|mut request| {
+        if let ClusterRequest::Sockets(target) | ClusterRequest::Ids(target) | ClusterRequest::Broadcast(Broadcast { target, .. }) = &mut request {
+            target.rooms.clear();
+        }
+        Some(request)
+    }) => sockets_are_fetched_by_target socket_ids_are_fetched_by_target broadcasts_are_acknowledged;
+    it_asks_for_the_excepted: Fault::Asks(|mut request| {
+        if let ClusterRequest::Sockets(target) | ClusterRequest::Ids(target) = &mut request {
+            target.except.clear();
+        }
+        Some(request)
+    }) => sockets_are_fetched_by_target socket_ids_are_fetched_by_target;
+    it_waits_for_nobody: Fault::Counts(0) => servers_are_counted server_that_never_answers_is_missing;
+    it_waits_for_too_many: Fault::Counts(2) =>
+        servers_are_counted sockets_are_fetched_by_target server_side_events_are_answered broadcasts_are_acknowledged;
+    it_answers_itself: Fault::AnswersItself => socket_ids_are_fetched_by_target;
     it_knows_no_requests: Fault::Sends(|message, _| if matches!(message, ClusterMessage::Broadcast(_)) { vec![message] } else { vec![] }) =>
         broadcast_reaches_everyone sockets_join_by_target server_side_events_travel;
 }

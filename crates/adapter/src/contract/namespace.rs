@@ -1,8 +1,9 @@
 //! A namespace that writes down what happens to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use synapse_protocol::SocketId;
 use synapse_protocol::socket::Arguments;
 use tokio::sync::watch;
@@ -75,6 +76,15 @@ pub(super) struct Delivery {
 pub(super) struct RecordingNamespace {
     pub(super) rooms: Rooms<Socket>,
     record: watch::Sender<Record>,
+    is_silent: AtomicBool,
+    unanswered: Mutex<Unanswered>,
+}
+
+/// What a silent namespace was asked.
+#[derive(Default)]
+struct Unanswered {
+    replies: Vec<OnReply>,
+    acks: Vec<OnAck>,
 }
 
 impl RecordingNamespace {
@@ -82,7 +92,32 @@ impl RecordingNamespace {
         Self {
             rooms: Rooms::new(RoomLimits::default()),
             record: watch::Sender::default(),
+            is_silent: AtomicBool::new(false),
+            unanswered: Mutex::default(),
         }
+    }
+
+    /// Answers none of what is asked from here on: neither its listeners nor its clients do.
+    pub(super) fn fall_silent(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers what it was asked since it fell silent, each question with one answer.
+    pub(super) fn answer_late(&self) {
+        let unanswered = std::mem::take(&mut *self.unanswered.lock());
+        for reply in unanswered.replies {
+            reply(late());
+        }
+        unanswered.acks.iter().for_each(|ack| ack(late()));
+    }
+
+    /// Waits until it has been asked so many questions that it has not answered.
+    pub(super) async fn wait_until_asked(&self, questions: usize) {
+        self.wait_until("a silent server is asked", |_| {
+            let unanswered = self.unanswered.lock();
+            unanswered.replies.len() + unanswered.acks.len() >= questions
+        })
+        .await;
     }
 
     /// A socket in these rooms.
@@ -143,6 +178,11 @@ impl RecordingNamespace {
     }
 }
 
+/// What a silent server answers in the end.
+pub(super) fn late() -> Arguments {
+    Arguments::ack("late").expect("a text is JSON")
+}
+
 pub(super) fn receivers(record: &Record, event: &str) -> Vec<SocketId> {
     let of_name = record
         .deliveries
@@ -162,6 +202,11 @@ impl LocalNamespace for RecordingNamespace {
 
     fn broadcast_with_ack(&self, broadcast: &Broadcast, on_ack: OnAck) -> usize {
         let asked = self.deliver(broadcast);
+        if self.is_silent.load(Ordering::Relaxed) {
+            self.unanswered.lock().acks.push(on_ack);
+            self.changed();
+            return asked;
+        }
         (0..asked).for_each(|_| on_ack(broadcast.arguments.without_name()));
         asked
     }
@@ -201,13 +246,21 @@ impl LocalNamespace for RecordingNamespace {
     fn sockets(&self, target: &Target) -> Vec<SocketSnapshot> {
         let snapshot = |member: &Socket| SocketSnapshot {
             id: member.name(),
-            handshake: "{}".to_owned(),
+            handshake: r#"{"url":"/socket.io/","auth":{}}"#.to_owned(),
             rooms: std::iter::once(member.name())
                 .chain(self.rooms.rooms_of(member).iter().map(ToString::to_string))
                 .collect(),
-            data: "{}".to_owned(),
+            data: r#"{"name":"ünï"}"#.to_owned(),
         };
         self.rooms.members(target).iter().map(snapshot).collect()
+    }
+
+    fn ids(&self, target: &Target) -> Vec<String> {
+        self.rooms
+            .members(target)
+            .iter()
+            .map(Socket::name)
+            .collect()
     }
 
     fn rooms(&self) -> Vec<String> {
@@ -216,7 +269,11 @@ impl LocalNamespace for RecordingNamespace {
 
     fn server_side_emit(&self, arguments: Arguments, on_reply: Option<OnReply>) {
         if let Some(on_reply) = on_reply {
-            on_reply(arguments.without_name());
+            if self.is_silent.load(Ordering::Relaxed) {
+                self.unanswered.lock().replies.push(on_reply);
+            } else {
+                on_reply(arguments.without_name());
+            }
         }
         self.record.send_modify(|record| {
             if arguments.event_name() == PROBE {

@@ -11,6 +11,8 @@ use super::namespace::{PROBE, Record, RecordingNamespace, Socket, receivers};
 use super::{DEADLINE, TwoNodes};
 use crate::adapter::{Adapter, AdapterFactory};
 use crate::message::{Broadcast, ClusterMessage, Flags, Target, Transport};
+use crate::request::{ClusterRequest, Response};
+use crate::responses::Responses;
 use crate::rooms::Member;
 
 /// One namespace of one server.
@@ -43,6 +45,26 @@ impl Node {
     pub(super) fn disconnect(&self, target: Target, transport: Transport) {
         self.adapter
             .publish(&ClusterMessage::Disconnect { target, transport });
+    }
+
+    /// Asks the other servers.
+    pub(super) fn ask(&self, request: &ClusterRequest) -> Responses {
+        let responses = Responses::new(RESPONSE_BYTES_MAX);
+        self.adapter.request(request, &responses.responder());
+        responses
+    }
+
+    /// Asks the other servers and waits until nothing more can come.
+    pub(super) async fn answers(&self, request: &ClusterRequest) -> (Vec<Response>, Responses) {
+        let mut responses = self.ask(request);
+        let answers = timeout(DEADLINE, rest(&mut responses)).await;
+        let answers = answers.unwrap_or_else(|_| {
+            panic!(
+                "not answered within {DEADLINE:?}: {request:?}, {:?}",
+                responses.tally()
+            )
+        });
+        (answers, responses)
     }
 
     fn probe(&self) {
@@ -115,6 +137,17 @@ impl Pair {
     pub(super) async fn fence(&self) -> SocketId {
         fence(&self.first, &self.second).await
     }
+}
+
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
+
+/// All answers that are still to come.
+pub(super) async fn rest(responses: &mut Responses) -> Vec<Response> {
+    let mut all = Vec::new();
+    while let Some(response) = responses.next().await {
+        all.push(response);
+    }
+    all
 }
 
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(50);
