@@ -65,6 +65,12 @@ pub enum AckError {
         /// The limit in force.
         limit: usize,
     },
+    /// There are as many requests across the cluster as the limit allows.
+    #[error("{limit} requests of the namespace are unanswered already")]
+    TooManyRequests {
+        /// [`RequestLimits::pending_max`](crate::RequestLimits::pending_max).
+        limit: usize,
+    },
     /// The event could not be sent.
     #[error(transparent)]
     Serialize(#[from] SerializeError),

@@ -70,7 +70,8 @@ impl Broadcaster {
         self
     }
 
-    /// How long other servers wait for answers; travels with the event.
+    /// How long answers are waited for, by whatever asks for some: [`emit_with_ack`](Self::emit_with_ack) and
+    /// [`fetch_sockets`](Self::fetch_sockets).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.flags.timeout = Some(timeout);
         self
@@ -123,6 +124,10 @@ impl Broadcaster {
     fn disconnect(self, transport: Transport) {
         self.namespace.disconnect_all(&self.target, transport);
         self.publish_unless_local(|target| ClusterMessage::Disconnect { target, transport });
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<NamespaceInner>, Target, Flags, bool) {
+        (self.namespace, self.target, self.flags, self.is_local)
     }
 
     fn publish_unless_local(self, message: impl FnOnce(Target) -> ClusterMessage) {

@@ -20,7 +20,9 @@
 
 mod ack;
 mod broadcast;
+mod broadcast_ack;
 mod client;
+mod cluster;
 mod detached;
 mod extract;
 mod handler;
@@ -33,6 +35,8 @@ mod middleware;
 mod namespace;
 mod options;
 mod parser;
+mod remote;
+mod request;
 mod rooms;
 mod server;
 mod server_event;
@@ -47,11 +51,13 @@ pub use handshake::Handshake;
 pub use middleware::{Middleware, Refusal};
 pub use namespace::Namespace;
 pub use parser::Parser;
+pub use remote::{RemoteHandshake, RemoteSocket};
+pub use request::{Missing, RequestError, RequestLimits};
 pub use rooms::IntoRooms;
 pub use server::{Application, Server, ServerBuilder, SocketLimits};
 pub use server_event::ServerEvent;
 pub use socket::Socket;
-pub use synapse_adapter::{JoinError, RoomLimits};
+pub use synapse_adapter::{JoinError, RoomLimits, Tally};
 pub use synapse_engine::{
     Body, BoxError, ConnectionError, Cookie, Cors, EngineConfig, EngineService, ForwardedHeader,
     HttpCompression, InvalidNetwork, Limits, Network, Origins, PeerAddr, PerMessageDeflate, Rate,

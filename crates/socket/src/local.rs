@@ -48,14 +48,11 @@ impl LocalNamespace for Local {
     }
 
     fn sockets(&self, target: &Target) -> Vec<SocketSnapshot> {
-        self.with(Vec::new(), |namespace| {
-            namespace
-                .rooms()
-                .members(target)
-                .iter()
-                .map(snapshot)
-                .collect()
-        })
+        self.with(Vec::new(), |namespace| namespace.snapshots(target))
+    }
+
+    fn ids(&self, target: &Target) -> Vec<String> {
+        self.with(Vec::new(), |namespace| namespace.socket_ids(target))
     }
 
     fn rooms(&self) -> Vec<String> {
@@ -66,6 +63,21 @@ impl LocalNamespace for Local {
         self.with((), |namespace| {
             namespace.handle_server_event(arguments, on_reply)
         });
+    }
+}
+
+impl NamespaceInner {
+    /// Describes the target's sockets here.
+    pub(crate) fn snapshots(&self, target: &Target) -> Vec<SocketSnapshot> {
+        self.rooms().members(target).iter().map(snapshot).collect()
+    }
+
+    /// The ids of the target's sockets here.
+    pub(crate) fn socket_ids(&self, target: &Target) -> Vec<String> {
+        let mut ids = Vec::new();
+        self.rooms()
+            .select(target, |socket| ids.push(socket.id().to_string()));
+        ids
     }
 }
 

@@ -2,33 +2,29 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use serde::Serialize;
 use smallvec::SmallVec;
 use synapse_adapter::{
-    Adapter, Broadcast, ClusterMessage, Flags, OnAck, OnReply, Rooms, Target, Transport,
+    Adapter, Broadcast, ClusterMessage, Flags, OnReply, Rooms, Target, Transport,
 };
 use synapse_engine::{Batch, Frames};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::runtime::Handle;
 
-use crate::ack::Waiting;
 use crate::broadcast::Broadcaster;
 use crate::detached::run_detached;
 use crate::handler::{BoxedHandler, Handler};
 use crate::middleware::{BoxedMiddleware, Middleware};
 use crate::parser::Parser;
+use crate::request::PendingRequests;
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
 use crate::server_event::{BoxedServerHandler, ServerEvent};
 use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler};
-
-/// How long the acks of a broadcast are kept when the asking server did not say.
-const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A namespace of the server. Cloning it is cheap, and every clone is the same namespace.
 #[derive(Clone)]
@@ -42,6 +38,7 @@ pub(crate) struct NamespaceInner {
     handlers: RwLock<Handlers>,
     adapter: OnceLock<Arc<dyn Adapter>>,
     ack_ids: AtomicU64,
+    pending_requests: PendingRequests,
     runtime: Handle,
 }
 
@@ -58,6 +55,10 @@ struct Handlers {
 impl Namespace {
     pub(crate) fn new(inner: Arc<NamespaceInner>) -> Self {
         Self(inner)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<NamespaceInner> {
+        &self.0
     }
 
     /// The name, with its leading slash.
@@ -198,6 +199,7 @@ impl NamespaceInner {
             handlers: RwLock::default(),
             adapter: OnceLock::new(),
             ack_ids: AtomicU64::new(0),
+            pending_requests: PendingRequests::default(),
             runtime,
         }
     }
@@ -229,6 +231,18 @@ impl NamespaceInner {
         if let Some(adapter) = self.adapter.get() {
             adapter.close();
         }
+    }
+
+    pub(crate) fn adapter(&self) -> Option<&Arc<dyn Adapter>> {
+        self.adapter.get()
+    }
+
+    pub(crate) fn pending_requests(&self) -> &PendingRequests {
+        &self.pending_requests
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {
@@ -265,7 +279,7 @@ impl NamespaceInner {
     }
 
     /// A broadcast's frames, as its flags want them. `None` if it cannot be written.
-    fn frames(&self, packet: &Outgoing<'_>, flags: &Flags) -> Option<Frames> {
+    pub(crate) fn frames(&self, packet: &Outgoing<'_>, flags: &Flags) -> Option<Frames> {
         let frames = self.parser.frames(packet)?;
         Some(match flags.compress {
             Some(false) => frames.uncompressed(),
@@ -287,52 +301,6 @@ impl NamespaceInner {
         self.rooms.select(&broadcast.target, |socket| {
             socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
         });
-    }
-
-    /// Delivers an event to the target's sockets here and hands each answer to `on_ack`. Returns how many were asked.
-    pub(crate) fn deliver_with_ack(
-        self: &Arc<Self>,
-        broadcast: &Broadcast,
-        on_ack: OnAck,
-    ) -> usize {
-        let id = self.next_ack_id();
-        let on_ack = Arc::new(on_ack);
-        let packet = Outgoing::Event {
-            namespace: &self.name,
-            id: Some(id),
-            arguments: &broadcast.arguments,
-        };
-        let Some(frames) = self.frames(&packet, &broadcast.flags) else {
-            return 0;
-        };
-        let mut sockets = self.rooms.members(&broadcast.target);
-        sockets.retain(|socket| {
-            socket
-                .wait_for_ack(id, Waiting::Broadcast(Arc::clone(&on_ack)))
-                .is_ok()
-        });
-        let mut batch = Batch::default();
-        for socket in &sockets {
-            socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
-        }
-        drop(batch);
-        let count = sockets.len();
-        if count > 0 {
-            let timeout = broadcast.flags.timeout.unwrap_or(ACK_TIMEOUT);
-            // Another server chooses the time, so what is kept for so long holds neither sockets nor the namespace.
-            let ids: Vec<SocketId> = sockets.iter().map(Socket::id).collect();
-            let namespace = Arc::downgrade(self);
-            self.runtime.spawn(async move {
-                tokio::time::sleep(timeout).await;
-                let Some(namespace) = namespace.upgrade() else {
-                    return;
-                };
-                for socket in ids.into_iter().filter_map(|id| namespace.rooms.find(id)) {
-                    drop(socket.take_ack(id));
-                }
-            });
-        }
-        count
     }
 
     /// Hands an event of another server to the handlers that wait for it. When there are none the sender is answered at once, so that it

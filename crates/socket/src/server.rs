@@ -22,6 +22,7 @@ use crate::hooks::Hooks;
 use crate::local::Local;
 use crate::namespace::{Namespace, NamespaceInner};
 use crate::parser::Parser;
+use crate::request::RequestLimits;
 use crate::rooms::IntoRooms;
 
 /// How long a closing server waits for its clients to be told.
@@ -41,6 +42,8 @@ pub struct SocketLimits {
     /// Handlers of one client that may be under way, those not counted that wait for an answer of the client itself. Default: 1,000.
     /// Nothing more is read from the client until some have ended.
     pub running_handlers_max: usize,
+    /// Requests to other servers, which the application makes and not a client.
+    pub requests: RequestLimits,
 }
 
 impl Default for SocketLimits {
@@ -51,6 +54,7 @@ impl Default for SocketLimits {
             namespaces_max: 64,
             pending_acks_max: 10_000,
             running_handlers_max: 1_000,
+            requests: RequestLimits::default(),
         }
     }
 }

@@ -13,4 +13,5 @@ mod mounted;
 mod namespaces;
 mod options;
 mod order;
+mod requests;
 mod rooms;
