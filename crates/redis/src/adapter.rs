@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::Rng as _;
-use synapse_adapter::{Adapter, AdapterFactory, ClusterMessage, LocalNamespace};
+use synapse_adapter::{
+    Adapter, AdapterFactory, ClusterMessage, ClusterRequest, LocalNamespace, Responder,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -106,9 +108,13 @@ impl Adapter for RedisNamespace {
     fn publish(&self, message: &ClusterMessage) {
         let (uid, channels) = (self.namespace.uid(), self.namespace.channels());
         match wire::encode(uid, channels, message, &self.shared.limits()) {
-            Ok((channel, payload)) => self.shared.publish(Message { channel, payload }),
+            Ok((channel, payload)) => self.shared.publish(Message::publish(channel, payload)),
             Err(error) => self.shared.unpublished(&channels.broadcast, &error),
         }
+    }
+
+    fn request(&self, request: &ClusterRequest, responder: &Responder) {
+        self.namespace.request(request, responder);
     }
 
     fn close(&self) {

@@ -21,6 +21,7 @@ mod namespace;
 mod options;
 mod outbox;
 mod publisher;
+mod requests;
 mod resp;
 mod session;
 mod settings;

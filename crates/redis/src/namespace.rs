@@ -9,6 +9,7 @@ use synapse_adapter::{LocalNamespace, Target};
 use synapse_protocol::socket::Arguments;
 
 use crate::outbox::Message;
+use crate::requests::Requests;
 use crate::shared::{Shared, random_id};
 use crate::wire::broadcast::{self, Received};
 use crate::wire::channels::{Channels, Scope};
@@ -24,6 +25,7 @@ pub(crate) struct Namespace {
     channels: Channels,
     local: Arc<dyn LocalNamespace>,
     detached: AtomicBool,
+    requests: Requests,
 }
 
 impl Namespace {
@@ -36,6 +38,7 @@ impl Namespace {
             channels,
             local,
             detached: AtomicBool::new(false),
+            requests: Requests::default(),
         }
     }
 
@@ -56,7 +59,15 @@ impl Namespace {
         self.detached.store(true, Ordering::Release);
     }
 
-    fn is_detached(&self) -> bool {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Acquire)
     }
 
@@ -117,12 +128,7 @@ impl Namespace {
                     rooms,
                     ..Target::default()
                 };
-                let ids: Vec<String> = self
-                    .local
-                    .sockets(&target)
-                    .into_iter()
-                    .map(|socket| socket.id)
-                    .collect();
+                let ids = self.local.ids(&target);
                 answer.send(|request_id| answers::sockets_answer(request_id, &ids));
             }
             Body::AllRooms => {
@@ -228,10 +234,10 @@ impl Answer {
             return;
         };
         match payload(request_id) {
-            Some(payload) => self.namespace.shared.publish(Message {
-                channel: channel(),
-                payload,
-            }),
+            Some(payload) => self
+                .namespace
+                .shared
+                .publish(Message::publish(channel(), payload)),
             None => self
                 .namespace
                 .shared

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use synapse_adapter::Responder;
 use tokio::sync::Notify;
 
 use crate::resp;
@@ -11,16 +12,52 @@ use crate::resp;
 /// Most bytes that go out as one pipeline. What a dying connection takes with it is at most this, or one message.
 const PIPELINE_BYTES_MAX: usize = 256 << 10;
 
-/// A message for Redis.
+/// A message for Redis: one command with one answer.
 pub(crate) struct Message {
     pub(crate) channel: Bytes,
-    pub(crate) payload: Vec<u8>,
+    command: Command,
+}
+
+enum Command {
+    Publish { payload: Vec<u8> },
+    Count { own: Bytes, count: Count },
+}
+
+/// Who wants to know how many servers there are.
+#[derive(Debug)]
+pub(crate) struct Count {
+    pub(crate) responder: Responder,
+    /// Whether that is all it wants to know.
+    pub(crate) is_all: bool,
 }
 
 impl Message {
+    /// To whoever has subscribed to the channel.
+    pub(crate) fn publish(channel: Bytes, payload: Vec<u8>) -> Self {
+        Self {
+            channel,
+            command: Command::Publish { payload },
+        }
+    }
+
+    /// To Redis itself: how many connections have subscribed to the channel of requests, and whether ours has to its `own` one.
+    pub(crate) fn count(channel: Bytes, own: Bytes, responder: Responder, is_all: bool) -> Self {
+        Self {
+            channel,
+            command: Command::Count {
+                own,
+                count: Count { responder, is_all },
+            },
+        }
+    }
+
     /// What it counts for in the queue.
     pub(crate) fn bytes(&self) -> usize {
-        self.channel.len() + self.payload.len()
+        self.channel.len()
+            + match &self.command {
+                Command::Publish { payload } => payload.len(),
+                Command::Count { own, .. } => own.len(),
+            }
     }
 }
 
@@ -47,12 +84,14 @@ struct Inner {
 }
 
 /// How many commands a batch has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// Whether the first command is the probe.
     pub(crate) probe: bool,
     /// The others.
     pub(crate) messages: usize,
+    /// Which of the others count servers, in their order; all the rest publish.
+    pub(crate) counts: VecDeque<(usize, Count)>,
 }
 
 impl Outbox {
@@ -154,13 +193,19 @@ impl Outbox {
         inner.in_flight += messages.len();
         // Copying takes a while, and whoever publishes must not wait for it.
         drop(inner);
-        for message in probe.iter().chain(&messages) {
-            put_publish(out, message);
-        }
-        let batch = Batch {
+        let mut batch = Batch {
             probe: probe.is_some(),
             messages: messages.len(),
+            counts: VecDeque::new(),
         };
+        if let Some(probe) = probe {
+            put(out, probe);
+        }
+        for (index, message) in messages.into_iter().enumerate() {
+            batch
+                .counts
+                .extend(put(out, message).map(|count| (index, count)));
+        }
         (batch.probe || batch.messages > 0).then_some(batch)
     }
 
@@ -188,8 +233,18 @@ impl Outbox {
     }
 }
 
-fn put_publish(out: &mut Vec<u8>, message: &Message) {
-    resp::put_command(out, &[b"PUBLISH", &message.channel, &message.payload]);
+/// Appends the command; returns who waits for its answer.
+fn put(out: &mut Vec<u8>, Message { channel, command }: Message) -> Option<Count> {
+    match command {
+        Command::Publish { payload } => {
+            resp::put_command(out, &[b"PUBLISH", &channel, &payload]);
+            None
+        }
+        Command::Count { own, count } => {
+            resp::put_command(out, &[b"PUBSUB", b"NUMSUB", &channel, &own]);
+            Some(count)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -197,17 +252,21 @@ mod tests {
     use super::*;
 
     fn message(payload: &'static str) -> Message {
-        Message {
-            channel: Bytes::from_static(b"c"),
-            payload: payload.into(),
-        }
+        Message::publish(Bytes::from_static(b"c"), payload.into())
     }
 
-    fn taken(outbox: &Outbox) -> (Option<Batch>, String) {
+    /// Whether a probe is in the batch, and how many messages are.
+    type Sizes = (bool, usize);
+
+    fn sizes(batch: Option<Batch>) -> Option<Sizes> {
+        batch.map(|batch| (batch.probe, batch.messages))
+    }
+
+    fn taken(outbox: &Outbox) -> (Option<Sizes>, String) {
         let mut out = Vec::new();
         let batch = outbox.try_take(&mut out);
         (
-            batch,
+            sizes(batch),
             String::from_utf8(out)
                 .unwrap()
                 .replace("*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$1\r\n", "")
@@ -223,28 +282,10 @@ mod tests {
         }
         assert_eq!(taken(&outbox), (None, String::new()));
         outbox.push_probe(message("p"));
-        assert_eq!(
-            taken(&outbox),
-            (
-                Some(Batch {
-                    probe: true,
-                    messages: 0
-                }),
-                "p".into()
-            )
-        );
+        assert_eq!(taken(&outbox), (Some((true, 0)), "p".into()));
         outbox.open();
         outbox.push_probe(message("q"));
-        assert_eq!(
-            taken(&outbox),
-            (
-                Some(Batch {
-                    probe: true,
-                    messages: 3
-                }),
-                "q123".into()
-            )
-        );
+        assert_eq!(taken(&outbox), (Some((true, 3)), "q123".into()));
         assert_eq!(outbox.len(), 0);
     }
 
@@ -271,27 +312,12 @@ mod tests {
         let outbox = Outbox::new(10, 10 << 20);
         let large = vec![b'x'; PIPELINE_BYTES_MAX / 2 + 1];
         for _ in 0..3 {
-            outbox.push(Message {
-                channel: Bytes::from_static(b"c"),
-                payload: large.clone(),
-            });
+            outbox.push(Message::publish(Bytes::from_static(b"c"), large.clone()));
         }
         outbox.open();
-        assert_eq!(
-            outbox.try_take(&mut Vec::new()),
-            Some(Batch {
-                probe: false,
-                messages: 2
-            })
-        );
-        assert_eq!(
-            outbox.try_take(&mut Vec::new()),
-            Some(Batch {
-                probe: false,
-                messages: 1
-            })
-        );
-        assert_eq!(outbox.try_take(&mut Vec::new()), None);
+        assert_eq!(sizes(outbox.try_take(&mut Vec::new())), Some((false, 2)));
+        assert_eq!(sizes(outbox.try_take(&mut Vec::new())), Some((false, 1)));
+        assert_eq!(sizes(outbox.try_take(&mut Vec::new())), None);
     }
 
     #[tokio::test]
@@ -301,13 +327,7 @@ mod tests {
         outbox.push(message("1"));
         outbox.open();
         let mut out = Vec::new();
-        assert_eq!(
-            outbox.take(&mut out).await,
-            Batch {
-                probe: false,
-                messages: 1
-            }
-        );
+        assert_eq!(sizes(Some(outbox.take(&mut out).await)), Some((false, 1)));
         {
             let drain = outbox.drain();
             tokio::pin!(drain);
@@ -329,5 +349,27 @@ mod tests {
         assert_eq!(outbox.close(), 1);
         assert_eq!(outbox.push(message("2")), 1);
         assert_eq!((outbox.len(), taken(&outbox).0), (0, None));
+    }
+
+    #[test]
+    fn counting_servers_is_a_command_between_others() {
+        let outbox = Outbox::new(10, 100);
+        let responses = synapse_adapter::Responses::new(0);
+        let count = Message::count(
+            Bytes::from_static(b"q"),
+            Bytes::from_static(b"r"),
+            responses.responder(),
+            true,
+        );
+        outbox.push(message("1"));
+        outbox.push(count);
+        outbox.push(message("2"));
+        outbox.open();
+        let mut out = Vec::new();
+        let batch = outbox.try_take(&mut out).unwrap();
+        let indexes: Vec<usize> = batch.counts.iter().map(|(index, _)| *index).collect();
+        assert_eq!((batch.messages, indexes), (3, vec![1]));
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("*4\r\n$6\r\nPUBSUB\r\n$6\r\nNUMSUB\r\n$1\r\nq\r\n$1\r\nr\r\n*3"));
     }
 }

@@ -6,8 +6,8 @@ use tokio::time::timeout;
 
 use crate::fault::Fault;
 use crate::link::{self, Link, fill};
-use crate::outbox::Batch;
-use crate::resp::Reply;
+use crate::outbox::{Batch, Count};
+use crate::resp::{Parts, Reply};
 use crate::shared::Shared;
 
 /// A pipeline buffer that one large message has blown up beyond this is given back.
@@ -67,7 +67,7 @@ async fn exchange(
     shared: &Shared,
     link: &mut Link,
     pipeline: &[u8],
-    batch: Batch,
+    mut batch: Batch,
 ) -> Result<(), Fault> {
     let limit = shared.options.probe_timeout;
     let mut in_flight = InFlight {
@@ -84,6 +84,11 @@ async fn exchange(
                 .map_err(|_| Fault::AnswerTimeout(limit))??,
             Some(Reply::Error(line)) if probe => return Err(Fault::from_error_line(line)),
             Some(_) if probe => probe = false,
+            Some(reply) if next_is_count(&batch, in_flight.answered) => {
+                let (_, count) = batch.counts.pop_front().expect("it has just been seen");
+                count_servers(shared, &count, &reply)?;
+                in_flight.answered += 1;
+            }
             Some(Reply::Error(line)) => {
                 shared.refused(line);
                 in_flight.answered += 1;
@@ -104,4 +109,41 @@ async fn exchange(
         }
     }
     Ok(())
+}
+
+fn next_is_count(batch: &Batch, index: usize) -> bool {
+    batch.counts.front().is_some_and(|(next, _)| *next == index)
+}
+
+/// Takes the answer to `PUBSUB NUMSUB`: each channel with the number of its subscribers. The own server is one of them.
+fn count_servers(shared: &Shared, count: &Count, reply: &Reply<'_>) -> Result<(), Fault> {
+    match reply {
+        Reply::Array(parts) => {
+            match others(parts).ok_or(Fault::Unexpected("answer to PUBSUB NUMSUB"))? {
+                Some(servers) if count.is_all => count.responder.count_servers(servers),
+                Some(servers) => count.responder.expect_servers(servers),
+                // Not subscribed yet, so no answer would come to us.
+                None => count.responder.unreachable(),
+            }
+        }
+        // Redis may forbid the command to us; everything else works.
+        Reply::Error(line) => {
+            shared.refused(line);
+            count.responder.unreachable();
+        }
+        Reply::Status(_) | Reply::Integer(_) | Reply::Bulk(_) | Reply::Null | Reply::Oversized => {
+            return Err(Fault::Unexpected("answer to PUBSUB NUMSUB"));
+        }
+    }
+    Ok(())
+}
+
+/// The subscribers of the first channel but us; none inside when we are not subscribed to the second.
+fn others(parts: &Parts<'_>) -> Option<Option<usize>> {
+    let [_, all, _, own] = *parts.as_slice() else {
+        return None;
+    };
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<usize>().ok();
+    let (all, own) = (number(all)?, number(own)?);
+    Some((own > 0).then(|| all.saturating_sub(1)))
 }

@@ -189,10 +189,9 @@ impl<'a> Session<'a> {
         };
         match (route.role, route.namespace) {
             (Role::Request, Some(namespace)) => namespace.handle_request(channel, payload),
-            // Answers to other servers' requests; this one has none under way.
-            (Role::Response, _) => {}
+            (Role::Response, Some(namespace)) => namespace.handle_response(channel, payload),
             (Role::Probe, _) => self.handle_probe(payload),
-            (Role::Broadcast | Role::Request, _) => {}
+            (Role::Broadcast | Role::Request | Role::Response, _) => {}
         }
     }
 
@@ -229,10 +228,10 @@ impl<'a> Session<'a> {
 
     fn send_probe(&mut self) {
         let token = random_id(PROBE_CHARS);
-        self.shared.outbox.push_probe(Message {
-            channel: Bytes::from(self.shared.probe_channel()),
-            payload: token.clone().into(),
-        });
+        self.shared.outbox.push_probe(Message::publish(
+            Bytes::from(self.shared.probe_channel()),
+            token.clone().into(),
+        ));
         self.probe = Probe::Out {
             token,
             sent: Instant::now(),

@@ -35,34 +35,45 @@ pub(crate) fn encode(
     broadcast: &Broadcast,
     limits: &Limits,
 ) -> Result<Vec<u8>, EncodeError> {
-    let Broadcast {
-        target,
-        flags,
-        arguments,
-    } = broadcast;
-    let mut out = Vec::with_capacity(96 + arguments.json().len());
+    let mut out = Vec::with_capacity(96 + broadcast.arguments.json().len());
     put_array_len(&mut out, 3);
     put_str(&mut out, uid);
-    put_map_len(&mut out, 3);
-    put_str(&mut out, "type");
-    put_uint(&mut out, 2);
-    put_str(&mut out, "data");
-    put_arguments(&mut out, arguments, limits)?;
-    put_str(&mut out, "nsp");
-    put_str(&mut out, namespace);
-    put_map_len(&mut out, 3);
-    put_str(&mut out, "rooms");
-    put_names(&mut out, &target.rooms);
-    put_str(&mut out, "except");
-    put_names(&mut out, &target.except);
-    put_str(&mut out, "flags");
-    put_flags(&mut out, flags);
+    put_packet(&mut out, namespace, broadcast, limits)?;
+    put_opts(&mut out, broadcast);
     if out.len() > limits.bytes_max {
         return Err(EncodeError::TooLarge {
             limit: limits.bytes_max,
         });
     }
     Ok(out)
+}
+
+/// Appends what is sent.
+pub(crate) fn put_packet(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    broadcast: &Broadcast,
+    limits: &Limits,
+) -> Result<(), EncodeError> {
+    put_map_len(out, 3);
+    put_str(out, "type");
+    put_uint(out, 2);
+    put_str(out, "data");
+    put_arguments(out, &broadcast.arguments, limits)?;
+    put_str(out, "nsp");
+    put_str(out, namespace);
+    Ok(())
+}
+
+/// Appends to whom it is sent, and how.
+pub(crate) fn put_opts(out: &mut Vec<u8>, broadcast: &Broadcast) {
+    put_map_len(out, 3);
+    put_str(out, "rooms");
+    put_names(out, &broadcast.target.rooms);
+    put_str(out, "except");
+    put_names(out, &broadcast.target.except);
+    put_str(out, "flags");
+    put_flags(out, &broadcast.flags);
 }
 
 fn put_names(out: &mut Vec<u8>, names: &[Box<str>]) {

@@ -14,6 +14,7 @@ mod hostile;
 mod lifecycle;
 mod logins;
 mod recovery;
+mod requests;
 
 mod contract {
     use synapse_adapter::contract::TwoNodes;

@@ -453,6 +453,11 @@ impl LocalNamespace for Recorder {
             .collect()
     }
 
+    fn ids(&self, target: &Target) -> Vec<String> {
+        let sockets = self.sockets(target);
+        sockets.into_iter().map(|socket| socket.id).collect()
+    }
+
     fn rooms(&self) -> Vec<String> {
         let mut rooms: Vec<_> = self.rooms.lock().iter().cloned().collect();
         rooms.sort();

@@ -166,7 +166,7 @@ fn json_arguments(raw: &RawValue, limits: &Limits) -> Result<Arguments, WireErro
 }
 
 /// How many arrays and objects a valid JSON text has inside each other.
-fn depth(json: &str) -> usize {
+pub(super) fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
         match byte {

@@ -1,15 +1,20 @@
 //! What one server wants of all others, and their answers.
 //!
-//! Requests without an answer are written by us ([`encode`]); all of them are read ([`decode`]) and answered ([`answer`]).
+//! Requests are written by us without ([`encode`]) and with ([`encode_ask`]) an answer, which is then read ([`Answer`]); those of others are
+//! read ([`decode`]) and answered ([`answer`]).
 
 pub(crate) mod answer;
+mod ask;
 mod decode;
 mod encode;
 mod fields;
 mod json;
+mod response;
 
+pub(crate) use ask::encode_ask;
 pub(crate) use decode::{Body, Request, decode};
 pub(crate) use encode::encode;
+pub(crate) use response::{Answer, Wanted};
 
 use serde::Serialize;
 
