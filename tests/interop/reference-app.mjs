@@ -57,6 +57,7 @@ process.on("SIGTERM", () => {
 function serve(namespace) {
   // From other servers: what is to be told to the clients here, and a sum to be answered.
   namespace.on("tell", (...args) => namespace.local.emit("told", ...args));
+  namespace.on("double", (number, callback) => callback(number * 2));
   namespace.on("add", (left, right, callback) => callback(left + right));
 
   namespace.on("connection", (socket) => {
@@ -80,6 +81,32 @@ function serve(namespace) {
     socket.on("ask", (event, arg, timeout) => {
       socket.timeout(timeout).emit(event, arg, (error, response) => {
         socket.emit("asked", { error: error ? error.message : null, response: response ?? null });
+      });
+    });
+    // What is asked of all servers is answered with `{ error, value }`; a value is there with an error as far as Node tells it.
+    const chain = (options, timeout) => operators(namespace, socket, options).timeout(timeout);
+    socket.on("fetch", (options, timeout, callback) => {
+      answer(callback, async () => (await chain(options, timeout).fetchSockets()).map(describeRemote));
+    });
+    socket.on("ids", (options, timeout, callback) => {
+      answer(callback, async () => (await chain(options, timeout).fetchSockets()).map(({ id }) => id).sort());
+    });
+    socket.on("rooms", (callback) => answer(callback, async () => [...(await namespace.adapter.allRooms())].sort()));
+    socket.on("servers", (callback) => answer(callback, () => namespace.adapter.serverCount()));
+    socket.on("ask-all", (options, timeout, event, arg, callback) => {
+      chain(options, timeout).emit(event, arg, (error, responses) => callback({ error: error?.message ?? null, value: responses }));
+    });
+    socket.on("ask-servers", (event, arg, callback) => {
+      namespace.serverSideEmit(event, arg, (error, responses) => callback({ error: error?.message ?? null, value: responses }));
+    });
+    // The socket of that id, wherever it is, is made to do something: emit, join, leave or disconnect; `ask` is answered.
+    socket.on("remote", (id, action, arg, callback) => {
+      answer(callback, async () => {
+        const [remote] = await namespace.in(id).fetchSockets();
+        if (action === "ask") return remote.timeout(2_000).emitWithAck("question", arg);
+        if (action === "emit") remote.emit("news", arg);
+        else remote[action](arg);
+        return null;
       });
     });
     socket.on("bye", (close) => socket.disconnect(close));
@@ -121,6 +148,18 @@ function operators(namespace, socket, { to = [], except = [], local, volatile, c
   if (volatile) chain = chain.volatile;
   if (compress !== undefined) chain = chain.compress(compress);
   return chain;
+}
+
+async function answer(callback, ask) {
+  try {
+    callback({ error: null, value: await ask() });
+  } catch (error) {
+    callback({ error: error.message, value: null });
+  }
+}
+
+function describeRemote({ id, rooms, handshake, data }) {
+  return { id, rooms: [...rooms].sort(), auth: handshake.auth, url: handshake.url, data };
 }
 
 async function redisAdapter(url) {

@@ -200,7 +200,7 @@ impl OneOrMany {
 /// The chain of operators that a client asks for.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Operators {
+pub(crate) struct Operators {
     to: Vec<String>,
     except: Vec<String>,
     local: bool,
@@ -212,7 +212,7 @@ struct Operators {
 }
 
 impl Operators {
-    fn chain(&self, namespace: &Namespace, socket: &Socket) -> Broadcaster {
+    pub(crate) fn chain(&self, namespace: &Namespace, socket: &Socket) -> Broadcaster {
         let mut chain = if self.itself {
             namespace.broadcast()
         } else {

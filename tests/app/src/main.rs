@@ -5,6 +5,7 @@
 
 mod handlers;
 mod options;
+mod requests;
 mod settings;
 mod value;
 
@@ -39,6 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let io = builder.build();
     for name in ["/", "/custom", "/guarded"] {
         handlers::register(&io, name);
+        requests::register(&io.of(name));
     }
     handlers::guard(&io.of("/guarded"));
 
