@@ -379,7 +379,7 @@ impl Connection {
     pub(crate) fn close_reason(&self) -> CloseReason {
         match self.state.lock().session.state() {
             SessionState::Closed(reason) => reason,
-            SessionState::Polling | SessionState::Probing { .. } | SessionState::WebSocket => {
+            SessionState::Polling | SessionState::Probing | SessionState::WebSocket => {
                 CloseReason::TransportError
             }
         }
@@ -441,8 +441,6 @@ impl Connection {
                 match state.session.handle_timeout(timing, now) {
                     Due::Nothing => break,
                     Due::Ping => pings += 1,
-                    // The probing transport has a timer of its own, which ends it.
-                    Due::GiveUpProbe => (),
                     Due::Close(_) => {
                         self.closed.store(true, Ordering::Release);
                         state.wake_task();

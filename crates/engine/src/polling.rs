@@ -354,12 +354,8 @@ mod tests {
     }
 
     fn upgrade(connection: &Connection) {
-        let core = connection.core();
         let mut state = connection.lock();
-        let started = state
-            .session
-            .start_probe(&core.config.timing, core.clock.now());
-        assert_eq!(started, Ok(()));
+        assert_eq!(state.session.start_probe(), Ok(()));
         assert_eq!(state.session.complete_upgrade(), Ok(()));
         let Link::Polling(polling) = &mut state.link else {
             panic!("a session that polls")

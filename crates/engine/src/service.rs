@@ -332,14 +332,9 @@ impl<A: Application> EngineService<A> {
                 connection,
                 transport,
             } => {
-                let config = &self.core.config;
                 let started = transport == TransportKind::WebSocket
-                    && config.allow_upgrades
-                    && connection
-                        .lock()
-                        .session
-                        .start_probe(&config.timing, self.core.clock.now())
-                        .is_ok();
+                    && self.core.config.allow_upgrades
+                    && connection.lock().session.start_probe().is_ok();
                 if !started {
                     return self.refuse(parts, &Refused::BadRequest).upgrade_response();
                 }

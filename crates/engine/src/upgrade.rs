@@ -381,6 +381,20 @@ mod tests {
         assert_eq!(agreed(&odd, configured), None);
     }
 
+    /// The look of the heartbeat may come between the end of a probe's time and the timer of its task. A second probe must not begin then:
+    /// the first one's task would end it.
+    #[tokio::test]
+    async fn a_probe_s_own_task_alone_ends_it() {
+        let connection = crate::connection::testing::polling();
+        assert_eq!(connection.lock().session.start_probe(), Ok(()));
+        let core = connection.core();
+        let late = core.clock.now().after(core.config.timing.upgrade_timeout);
+        connection.handle_timeout(late, &mut crate::batch::Batch::default());
+        assert!(connection.lock().session.start_probe().is_err());
+        connection.lock().session.abandon_probe();
+        assert_eq!(connection.lock().session.start_probe(), Ok(()));
+    }
+
     /// The stream that an upgrade gives when hyper-util's server, which finds the version of HTTP by itself, has accepted the connection.
     #[tokio::test]
     async fn a_tcp_stream_is_taken_as_it_is_from_servers_that_wrap_it() {

@@ -58,18 +58,16 @@ impl Default for Timing {
 ///            start_probe            complete_upgrade
 ///  Polling ───────────────▶ Probing ────────────────▶ WebSocket
 ///     ▲                        │                          ▲
-///     └── abandon_probe, late ─┘             opened by WebSocket at once
+///     └──── abandon_probe ─────┘             opened by WebSocket at once
 ///  each of them ── close, ping timeout, broken rule ──▶ Closed
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Packets travel by HTTP requests.
     Polling,
-    /// They still do, while a WebSocket proves itself.
-    Probing {
-        /// When the attempt is given up.
-        give_up_at: Timestamp,
-    },
+    /// They still do, while a WebSocket proves itself. Whoever started the probe ends it, after [`Timing::upgrade_timeout`] at the latest:
+    /// until then there can be no second one that the end of the first would be taken for.
+    Probing,
     /// Packets travel by WebSocket.
     WebSocket,
     /// Over, and why.
@@ -107,8 +105,6 @@ pub enum Due {
     Ping,
     /// The session is closed now.
     Close(CloseReason),
-    /// The upgrade took too long: close the probing transport; the session lives on.
-    GiveUpProbe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,15 +186,13 @@ impl Session {
     }
 
     /// A second transport said `2probe`.
-    pub fn start_probe(&mut self, timing: &Timing, now: Timestamp) -> Result<(), SessionError> {
+    pub fn start_probe(&mut self) -> Result<(), SessionError> {
         match self.state {
             State::Polling => {
-                self.state = State::Probing {
-                    give_up_at: now.after(timing.upgrade_timeout),
-                };
+                self.state = State::Probing;
                 Ok(())
             }
-            state @ (State::Probing { .. } | State::WebSocket | State::Closed(_)) => {
+            state @ (State::Probing | State::WebSocket | State::Closed(_)) => {
                 Err(SessionError::CannotUpgrade(state))
             }
         }
@@ -207,7 +201,7 @@ impl Session {
     /// The probing transport said `5`: packets travel by it from here on.
     pub fn complete_upgrade(&mut self) -> Result<(), SessionError> {
         match self.state {
-            State::Probing { .. } => {
+            State::Probing => {
                 self.state = State::WebSocket;
                 Ok(())
             }
@@ -219,7 +213,7 @@ impl Session {
 
     /// The probing transport is gone; the session goes on polling.
     pub fn abandon_probe(&mut self) {
-        if let State::Probing { .. } = self.state {
+        if self.state == State::Probing {
             self.state = State::Polling;
         }
     }
@@ -242,12 +236,6 @@ impl Session {
             self.state = State::Closed(CloseReason::ForcedServerClose);
             return Due::Close(CloseReason::ForcedServerClose);
         }
-        if let State::Probing { give_up_at } = self.state
-            && give_up_at <= now
-        {
-            self.state = State::Polling;
-            return Due::GiveUpProbe;
-        }
         match self.heartbeat {
             Heartbeat::Quiet { since } if since.after(timing.ping_interval) <= now => {
                 self.heartbeat = Heartbeat::Pinged { at: now };
@@ -267,15 +255,10 @@ impl Session {
             Heartbeat::Quiet { since } => since.after(timing.ping_interval),
             Heartbeat::Pinged { at } => at.after(timing.ping_timeout.min(timing.ping_interval)),
         };
-        let probe = match self.state {
-            State::Probing { give_up_at } => Some(give_up_at),
-            State::Polling | State::WebSocket => None,
-            State::Closed(_) => return None,
-        };
-        [Some(heartbeat), probe, self.confirm_by]
-            .into_iter()
-            .flatten()
-            .min()
+        if self.is_closed() {
+            return None;
+        }
+        Some(self.confirm_by.map_or(heartbeat, |by| by.min(heartbeat)))
     }
 }
 
@@ -292,7 +275,6 @@ mod tests {
         now: u64,
         ponging: bool,
         pings: Vec<u64>,
-        probes_given_up: usize,
     }
 
     impl Simulation {
@@ -305,7 +287,6 @@ mod tests {
                 now: 1,
                 ponging: true,
                 pings: Vec::new(),
-                probes_given_up: 0,
             }
         }
 
@@ -336,7 +317,6 @@ mod tests {
                             }
                         }
                         Due::Close(_) => break,
-                        Due::GiveUpProbe => self.probes_given_up += 1,
                     }
                 }
             }
@@ -345,7 +325,7 @@ mod tests {
         fn closed(&self) -> Option<CloseReason> {
             match self.session.state() {
                 State::Closed(reason) => Some(reason),
-                State::Polling | State::Probing { .. } | State::WebSocket => None,
+                State::Polling | State::Probing | State::WebSocket => None,
             }
         }
     }
@@ -428,27 +408,20 @@ mod tests {
         assert_eq!(session.poll_timeout(&timing), None);
     }
 
+    /// Its own end is the only one it has: time ending it too would let a second probe begin, and then end by the first one's timer.
     #[test]
-    fn a_probe_that_never_completes_is_given_up_and_the_session_lives() {
+    fn a_probe_lasts_until_whoever_started_it_ends_it() {
         let mut simulation = Simulation::seconds(25, 20);
         simulation.session.state = State::Polling;
+        assert_eq!(simulation.session.start_probe(), Ok(()));
+        simulation.advance(3600 * SECOND);
         assert_eq!(
-            simulation
-                .session
-                .start_probe(&simulation.timing, simulation.at()),
-            Ok(())
+            simulation.session.start_probe(),
+            Err(SessionError::CannotUpgrade(State::Probing))
         );
-        simulation.advance(11 * SECOND);
-        assert_eq!(
-            (simulation.probes_given_up, simulation.session.state()),
-            (1, State::Polling)
-        );
-        assert_eq!(
-            simulation
-                .session
-                .start_probe(&simulation.timing, simulation.at()),
-            Ok(())
-        );
+        simulation.session.abandon_probe();
+        assert_eq!(simulation.session.state(), State::Polling);
+        assert_eq!(simulation.session.start_probe(), Ok(()));
         assert_eq!(simulation.session.complete_upgrade(), Ok(()));
         simulation.advance(20 * SECOND);
         assert_eq!(simulation.session.state(), State::WebSocket);
@@ -458,11 +431,10 @@ mod tests {
     fn each_state_takes_only_its_moves() {
         let timing = Timing::default();
         let now = Timestamp::from_millis(5);
-        let give_up_at = now.after(timing.upgrade_timeout);
         let closed = State::Closed(CloseReason::ForcedClose);
         for (state, probe, upgrade) in [
             (State::Polling, true, false),
-            (State::Probing { give_up_at }, false, true),
+            (State::Probing, false, true),
             (State::WebSocket, false, false),
             (closed, false, false),
         ] {
@@ -472,7 +444,7 @@ mod tests {
                 session
             };
             assert_eq!(
-                in_state().start_probe(&timing, now).is_ok(),
+                in_state().start_probe().is_ok(),
                 probe,
                 "{state:?}"
             );
