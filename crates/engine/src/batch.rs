@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::connection::{Connection, Pushed, Urgency};
+use crate::connection::{Connection, Pushed};
+use crate::delivery::Delivery;
 use crate::flusher::Flusher;
 use crate::frames::Frames;
 
@@ -13,24 +14,18 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Queues frames for one connection.
-    pub fn send(&mut self, connection: &Arc<Connection>, frames: &Frames) {
-        let pushed = connection.push(Urgency::Kept, frames);
-        self.mark(pushed, connection);
-    }
-
-    /// Queues frames unless something waits to be written already. Returns whether they were taken.
-    pub fn send_volatile(&mut self, connection: &Arc<Connection>, frames: &Frames) -> bool {
-        let pushed = connection.push(Urgency::Volatile, frames);
-        let taken = pushed != Pushed::Refused;
-        self.mark(pushed, connection);
-        taken
-    }
-
-    fn mark(&mut self, pushed: Pushed, connection: &Arc<Connection>) {
+    /// Queues the frames of one message for one connection. Returns whether they were taken.
+    pub fn send(
+        &mut self,
+        connection: &Arc<Connection>,
+        delivery: Delivery,
+        frames: &Frames,
+    ) -> bool {
+        let pushed = connection.push(delivery, frames);
         if pushed == Pushed::Marked {
             self.marked.push(Arc::clone(connection));
         }
+        pushed != Pushed::Refused
     }
 }
 
@@ -83,7 +78,7 @@ mod tests {
         let frames = Frames::new(message());
         let mut batch = Batch::default();
         for connection in &connections {
-            batch.send(connection, &frames);
+            batch.send(connection, Delivery::Kept, &frames);
         }
         assert_eq!(compressed(), 1);
         let (first, address) = waiting(&agreed[0]);
@@ -108,12 +103,16 @@ mod tests {
         let agreement = deflate.accept(["permessage-deflate"]).unwrap();
         agreed.start_deflate(agreement);
         for (connection, first) in [(&plain, 0x81), (&agreed, 0xc1)] {
-            connection.send_with(message.len(), |out| out.extend_from_slice(&message));
+            connection.send_with(Delivery::Kept, message.len(), |out| {
+                out.extend_from_slice(&message);
+            });
             assert_eq!(waiting(connection).0, first);
         }
         let small = websocket(&core);
         small.start_deflate(agreement);
-        small.send_with(1_000, |out| put_frame(out, Opcode::Text, &[b'x'; 996]));
+        small.send_with(Delivery::Kept, 1_000, |out| {
+            put_frame(out, Opcode::Text, &[b'x'; 996]);
+        });
         assert_eq!(waiting(&small).0, 0x81);
         assert_eq!(core.counters.compressed.load(Ordering::Relaxed), 1);
     }

@@ -71,6 +71,9 @@ pub struct Limits {
     /// Most bytes that wait for a client which does not read. Default: 16 MiB. Over it the session is closed with `transport error`;
     /// a single message is always taken when nothing else waits.
     pub outbox_bytes_max: usize,
+    /// Most bytes of droppable messages that wait for a client which does not keep up, 64 for each message counted on top. Default: 64 KiB. Over
+    /// it the oldest of them are dropped. More makes what a slow client gets older, and keeps its heartbeat waiting behind it.
+    pub droppable_bytes_max: usize,
     /// Reading from a client stops while this much waits to be written to it. Default: 1 MiB.
     pub outbox_bytes_pause: usize,
     /// Most open sessions. Default: 1,000,000. More are answered 503.
@@ -112,6 +115,7 @@ impl Default for Limits {
             fragments_max: 1_024,
             payload_packets_max: 10_000,
             outbox_bytes_max: 16 * 1024 * 1024,
+            droppable_bytes_max: 64 * 1024,
             outbox_bytes_pause: 1024 * 1024,
             sessions_max: 1_000_000,
             connections_per_address_max: None,

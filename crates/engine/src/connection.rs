@@ -16,6 +16,7 @@ use synapse_protocol::{CloseReason, SessionId};
 
 use crate::batch::Batch;
 use crate::core::Core;
+use crate::delivery::{Delivery, LatestKey};
 use crate::flusher::Flusher;
 use crate::frames::Frames;
 use crate::outbox::Outbox;
@@ -64,15 +65,6 @@ pub struct Connection {
     /// be in the outbox only when no poll can fetch them any more.
     deflate_bits: AtomicU8,
     state: Mutex<State>,
-}
-
-/// Whether a message may be dropped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// It waits until it can go out.
-    Kept,
-    /// It goes out at once or not at all.
-    Volatile,
 }
 
 /// What came of a push.
@@ -139,33 +131,34 @@ impl Connection {
         self.state.lock().session.confirm();
     }
 
-    /// Sends complete WebSocket frames that other connections may share. Never waits.
-    pub fn send(self: &Arc<Self>, frames: &Frames) {
-        let pushed = self.push(Urgency::Kept, frames);
+    /// Sends the complete WebSocket frames of one message, which other connections may share. Never waits. Returns whether they were taken.
+    pub fn send(self: &Arc<Self>, delivery: Delivery, frames: &Frames) -> bool {
+        let pushed = self.push(delivery, frames);
         self.schedule(pushed);
+        pushed != Pushed::Refused
     }
 
-    /// Sends frames only if nothing waits to be written at this instant, as volatile events want it. Returns whether they were taken.
-    pub fn send_volatile(self: &Arc<Self>, frames: &Frames) -> bool {
-        let pushed = self.push(Urgency::Volatile, frames);
-        let taken = pushed != Pushed::Refused;
-        self.schedule(pushed);
-        taken
-    }
-
-    /// Sends frames of `len` bytes that only this connection gets, written straight into its outbox.
-    pub fn send_with(self: &Arc<Self>, len: usize, put: impl FnOnce(&mut Vec<u8>)) {
+    /// Sends the frames of one message, of `len` bytes together, that only this connection gets: they are written straight into its outbox.
+    /// Returns whether they were taken.
+    pub fn send_with(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        len: usize,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
         if let Some(deflate) = self.deflate()
             && len >= deflate.threshold
         {
-            let pushed = self.push_deflated(len, put, deflate);
-            return self.schedule(pushed);
+            let pushed = self.push_deflated(delivery, len, put, deflate);
+            self.schedule(pushed);
+            return pushed != Pushed::Refused;
         }
         let mut state = self.state.lock();
-        let pushed = self.push_locked(&mut state, Urgency::Kept, len, |outbox| outbox.write(put));
+        let pushed = self.push_locked(&mut state, delivery, len, |outbox| outbox.write(put));
         state.allow_compression();
         drop(state);
         self.schedule(pushed);
+        pushed != Pushed::Refused
     }
 
     /// Queues the packet that opens the session, for its task to write in its first run.
@@ -238,6 +231,7 @@ impl Connection {
 
     fn push_deflated(
         &self,
+        delivery: Delivery,
         len: usize,
         put: impl FnOnce(&mut Vec<u8>),
         deflate: Deflate,
@@ -248,15 +242,15 @@ impl Connection {
         // Before the lock, so that nobody waits for it.
         let frames = Bytes::from(deflate_frames(&plain, deflate).unwrap_or(plain));
         let mut state = self.state.lock();
-        self.push_locked(&mut state, Urgency::Kept, frames.len(), |outbox| {
+        self.push_locked(&mut state, delivery, frames.len(), |outbox| {
             outbox.push(&frames);
         })
     }
 
-    pub(crate) fn push(&self, urgency: Urgency, frames: &Frames) -> Pushed {
+    pub(crate) fn push(&self, delivery: Delivery, frames: &Frames) -> Pushed {
         let form = frames.form(self.deflate(), || self.count_compression());
         let mut state = self.state.lock();
-        let pushed = self.push_locked(&mut state, urgency, form.len(), |outbox| {
+        let pushed = self.push_locked(&mut state, delivery, form.len(), |outbox| {
             outbox.push(form);
         });
         if pushed != Pushed::Refused && frames.is_compressible() {
@@ -268,24 +262,35 @@ impl Connection {
     fn push_locked(
         &self,
         state: &mut State,
-        urgency: Urgency,
+        delivery: Delivery,
         len: usize,
         put: impl FnOnce(&mut Outbox),
     ) -> Pushed {
-        if state.session.is_closed() || (urgency == Urgency::Volatile && !state.is_writable()) {
+        if state.session.is_closed() {
             return Pushed::Refused;
         }
-        let waiting = state.waiting_bytes();
-        if waiting > 0 && waiting + len > self.core.config.limits.outbox_bytes_max {
-            // One slow reader must not hold memory without end, so a full outbox closes that session only.
-            self.core
-                .counters
-                .overflowed
-                .fetch_add(1, Ordering::Relaxed);
-            self.close_locked(state, CloseReason::TransportError);
-            return Pushed::Refused;
+        let counters = &self.core.counters;
+        let droppable = match delivery {
+            Delivery::Kept => None,
+            Delivery::Volatile if !state.is_writable() => {
+                counters.volatile_dropped.fetch_add(1, Ordering::Relaxed);
+                return Pushed::Refused;
+            }
+            Delivery::Volatile => None,
+            Delivery::DropOldest => Some(None),
+            Delivery::KeepLatest(key) => Some(Some(key)),
+        };
+        // Whoever keeps up gets everything, by the same short way.
+        match droppable {
+            Some(key) if !state.keeps_up() => self.push_droppable(state, key, put),
+            Some(_) | None if self.has_room(state, len) => put(&mut state.outbox),
+            Some(_) | None => {
+                // One slow reader must not hold memory without end, so a full outbox closes that session only.
+                counters.overflowed.fetch_add(1, Ordering::Relaxed);
+                self.close_locked(state, CloseReason::TransportError);
+                return Pushed::Refused;
+            }
         }
-        put(&mut state.outbox);
         if state.outbox.bytes() > EAGER_BYTES && matches!(state.link, Link::Tcp(_)) {
             // The stream reports an error to the task that reads it; here it only means that nothing more goes out.
             let _ = state.write();
@@ -296,6 +301,41 @@ impl Connection {
             state.scheduled = true;
             Pushed::Marked
         }
+    }
+
+    /// Whether so many more bytes may wait, once those are gone that may be dropped for their sake. A single message always may.
+    fn has_room(&self, state: &mut State, len: usize) -> bool {
+        let limit = self.core.config.limits.outbox_bytes_max;
+        let is_full = |waiting| waiting > 0 && waiting + len > limit;
+        if is_full(state.waiting_bytes()) {
+            self.core
+                .counters
+                .note_dropped(state.outbox.drop_droppables());
+        }
+        !is_full(state.waiting_bytes())
+    }
+
+    fn push_droppable(
+        &self,
+        state: &mut State,
+        key: Option<LatestKey>,
+        put: impl FnOnce(&mut Outbox),
+    ) {
+        let limits = &self.core.config.limits;
+        let mut message = Outbox::default();
+        put(&mut message);
+        let room = limits
+            .outbox_bytes_max
+            .saturating_sub(state.kept_bytes())
+            .min(limits.droppable_bytes_max);
+        let gone = state
+            .outbox
+            .push_droppable(message.into_frames(), key, room);
+        let counters = &self.core.counters;
+        counters.note_dropped(gone.dropped);
+        counters
+            .replaced
+            .fetch_add(gone.replaced as u64, Ordering::Relaxed);
     }
 
     fn schedule(self: &Arc<Self>, pushed: Pushed) {
@@ -459,7 +499,7 @@ impl Connection {
             (next.or(goodbye), is_forgotten)
         };
         for _ in 0..pings {
-            batch.send(self, &Frames::new(PING_FRAME));
+            batch.send(self, Delivery::Kept, &Frames::new(PING_FRAME));
         }
         if is_forgotten {
             self.core.sessions.remove(self);

@@ -60,6 +60,16 @@ pub(crate) struct Counters {
     pub(crate) upgraded: AtomicU64,
     pub(crate) overflowed: AtomicU64,
     pub(crate) compressed: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) replaced: AtomicU64,
+    pub(crate) volatile_dropped: AtomicU64,
+}
+
+impl Counters {
+    /// So many messages gave way in the outbox of a slow client.
+    pub(crate) fn note_dropped(&self, count: usize) {
+        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+    }
 }
 
 /// What an engine has done so far.
@@ -77,6 +87,12 @@ pub struct Stats {
     pub overflowed: u64,
     /// Messages compressed; a broadcast counts once for all clients of the same window.
     pub compressed: u64,
+    /// Messages that slow clients did not get because newer ones needed the room, each client counted for itself.
+    pub dropped: u64,
+    /// Messages that slow clients did not get because a newer one of the same key took their place.
+    pub replaced: u64,
+    /// Volatile messages dropped because something else waited for their client.
+    pub volatile_dropped: u64,
 }
 
 impl Core {
@@ -110,6 +126,9 @@ impl Core {
             upgraded: count(&self.counters.upgraded),
             overflowed: count(&self.counters.overflowed),
             compressed: count(&self.counters.compressed),
+            dropped: count(&self.counters.dropped),
+            replaced: count(&self.counters.replaced),
+            volatile_dropped: count(&self.counters.volatile_dropped),
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio::io::AsyncWrite;
 use crate::application::Client;
 use crate::connection::Connection;
 use crate::core::Ending;
+use crate::delivery::Delivery;
 use crate::outbox::Outbox;
 use crate::state::Link;
 use crate::stream::{BoxedStream, ReadHalf, linger};
@@ -232,8 +233,9 @@ impl<C: Client> Driver<C> {
             }
             websocket::Message::Ping(data) => {
                 let len = websocket::header_len(data.len()) + data.len();
-                self.connection
-                    .send_with(len, |out| websocket::put_frame(out, Opcode::Pong, data));
+                self.connection.send_with(Delivery::Kept, len, |out| {
+                    websocket::put_frame(out, Opcode::Pong, data);
+                });
                 ControlFlow::Continue(())
             }
             websocket::Message::Pong(_) => ControlFlow::Continue(()),

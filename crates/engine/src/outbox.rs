@@ -1,13 +1,17 @@
 //! What waits to be written to one client: complete WebSocket frames, whatever the transport.
 //!
 //! A frame shared by many clients is kept as a clone of its `Bytes`. Small frames that come one after the other are joined in one owned
-//! tail buffer, because the kernel's price is per write and per segment, not per byte.
+//! tail buffer, because the kernel's price is per write and per segment, not per byte. What a slow client may lose waits beside them.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 use std::io::IoSlice;
+use std::iter::Peekable;
 
 use bytes::{Buf, Bytes};
+
+use crate::delivery::LatestKey;
+use crate::droppables::{Droppables, Gone};
 
 /// Frames up to this size are joined with their neighbours instead of being segments of their own.
 const JOIN_BYTES_MAX: usize = 2048;
@@ -42,7 +46,7 @@ impl Outbox {
         match self {
             Self::Many(None) => 0,
             Self::One(frames) => frames.len(),
-            Self::Many(Some(queue)) => queue.bytes,
+            Self::Many(Some(queue)) => queue.kept + queue.droppable_bytes(),
         }
     }
 
@@ -57,6 +61,51 @@ impl Outbox {
     /// Appends frames that only this client gets, written in place.
     pub(crate) fn write(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         self.queue().write(put);
+    }
+
+    /// Appends a message that may be dropped until the first of it is written. Those that wait like it may take no more than `room`.
+    pub(crate) fn push_droppable(
+        &mut self,
+        frames: Bytes,
+        key: Option<LatestKey>,
+        room: usize,
+    ) -> Gone {
+        let queue = self.queue();
+        let droppables = queue.droppables.get_or_insert_default();
+        let gone = droppables.push(frames, key, queue.kept, room);
+        if droppables.is_empty() {
+            queue.droppables = None;
+        }
+        gone
+    }
+
+    /// Drops every message that may be dropped. Returns how many.
+    pub(crate) fn drop_droppables(&mut self) -> usize {
+        match self {
+            Self::Many(Some(queue)) => queue
+                .droppables
+                .as_mut()
+                .map_or(0, |droppables| droppables.drop_all()),
+            Self::Many(None) | Self::One(_) => 0,
+        }
+    }
+
+    /// Bytes that may not be dropped.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Many(Some(queue)) => queue.kept,
+            Self::Many(None) | Self::One(_) => self.bytes(),
+        }
+    }
+
+    /// Everything as one message's frames, shared if they are.
+    pub(crate) fn into_frames(mut self) -> Bytes {
+        if let Self::One(frames) = self {
+            return frames;
+        }
+        let frames = self.concat().into();
+        self.clear();
+        frames
     }
 
     fn queue(&mut self) -> &mut Queue {
@@ -131,7 +180,10 @@ pub(crate) struct Queue {
     tail: Vec<u8>,
     /// Bytes of the tail that are written already; only while there are no segments before it.
     tail_written: usize,
-    bytes: usize,
+    /// Bytes of the segments and the tail.
+    kept: usize,
+    /// What may be dropped, as long as there is any.
+    droppables: Option<Box<Droppables>>,
 }
 
 thread_local! {
@@ -151,7 +203,8 @@ impl Queue {
         queue.segments.clear();
         queue.tail.clear();
         queue.tail_written = 0;
-        queue.bytes = 0;
+        queue.kept = 0;
+        queue.droppables = None;
         if queue.tail.capacity() > POOLED_TAIL_BYTES_MAX {
             queue.tail = Vec::new();
         }
@@ -164,7 +217,7 @@ impl Queue {
 
     /// A small frame is copied: what is joined in the tail goes out by one plain `send`.
     fn push(&mut self, frames: &Bytes) {
-        self.bytes += frames.len();
+        self.kept += frames.len();
         if frames.len() > JOIN_BYTES_MAX {
             self.seal_tail();
             self.segments.push_back(frames.clone());
@@ -176,7 +229,7 @@ impl Queue {
     fn write(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         let before = self.tail.len();
         put(&mut self.tail);
-        self.bytes += self.tail.len() - before;
+        self.kept += self.tail.len() - before;
     }
 
     fn seal_tail(&mut self) {
@@ -187,35 +240,68 @@ impl Queue {
         }
     }
 
+    fn droppable_bytes(&self) -> usize {
+        self.droppables
+            .as_ref()
+            .map_or(0, |droppables| droppables.bytes())
+    }
+
     fn front(&self) -> &[u8] {
-        self.segments
-            .front()
-            .map_or(&self.tail[self.tail_written..], |segment| segment)
+        self.pieces().next().unwrap_or_default()
     }
 
     fn single(&self) -> Option<&[u8]> {
-        match (self.segments.len(), self.tail.is_empty()) {
-            (0, _) => Some(&self.tail[self.tail_written..]),
-            (1, true) => Some(&self.segments[0]),
-            (_, _) => None,
-        }
+        let mut pieces = self.pieces();
+        let first = pieces.next().unwrap_or_default();
+        pieces.next().is_none().then_some(first)
     }
 
     fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; WRITE_SEGMENTS_MAX]) -> usize {
         let mut count = 0;
-        for segment in self.segments.iter().take(WRITE_SEGMENTS_MAX) {
-            slices[count] = IoSlice::new(segment);
-            count += 1;
-        }
-        if count < WRITE_SEGMENTS_MAX && !self.tail.is_empty() {
-            slices[count] = IoSlice::new(&self.tail[self.tail_written..]);
+        for (slice, piece) in slices.iter_mut().zip(self.pieces()) {
+            *slice = IoSlice::new(piece);
             count += 1;
         }
         count
     }
 
-    fn advance(&mut self, mut written: usize) {
-        self.bytes = self.bytes.saturating_sub(written);
+    fn concat(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.kept + self.droppable_bytes());
+        self.pieces().for_each(|piece| all.extend_from_slice(piece));
+        all
+    }
+
+    /// What is to be written, in order.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        Pieces {
+            segments: self.segments.iter(),
+            tail: &self.tail[self.tail_written..],
+            piece: &[],
+            at: 0,
+            droppables: self
+                .droppables
+                .iter()
+                .flat_map(|droppables| droppables.iter())
+                .peekable(),
+        }
+    }
+
+    fn advance(&mut self, written: usize) {
+        let kept = match &mut self.droppables {
+            None => written,
+            Some(droppables) => {
+                let kept = droppables.advance(written);
+                if droppables.is_empty() {
+                    self.droppables = None;
+                }
+                kept
+            }
+        };
+        self.advance_kept(kept);
+    }
+
+    fn advance_kept(&mut self, mut written: usize) {
+        self.kept = self.kept.saturating_sub(written);
         while let Some(front) = self.segments.front_mut() {
             if written < front.len() {
                 front.advance(written);
@@ -230,20 +316,47 @@ impl Queue {
             self.tail_written = 0;
         }
     }
+}
 
-    fn concat(&self) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.bytes);
-        for segment in &self.segments {
-            all.extend_from_slice(segment);
+/// Kept bytes up to where the next droppable message belongs, then that message, and so on.
+struct Pieces<'a, D: Iterator<Item = (usize, &'a [u8])>> {
+    segments: vec_deque::Iter<'a, Bytes>,
+    tail: &'a [u8],
+    /// What is left of the segment under way.
+    piece: &'a [u8],
+    /// Kept bytes before it.
+    at: usize,
+    droppables: Peekable<D>,
+}
+
+impl<'a, D: Iterator<Item = (usize, &'a [u8])>> Iterator for Pieces<'a, D> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if let Some((_, frames)) = self.droppables.next_if(|(place, _)| *place <= self.at) {
+            return Some(frames);
         }
-        all.extend_from_slice(&self.tail[self.tail_written..]);
-        all
+        if self.piece.is_empty() {
+            self.piece = match self.segments.next() {
+                Some(segment) => segment,
+                None => std::mem::take(&mut self.tail),
+            };
+        }
+        let until = self
+            .droppables
+            .peek()
+            .map_or(usize::MAX, |(place, _)| place - self.at);
+        let (piece, rest) = self.piece.split_at(self.piece.len().min(until));
+        self.at += piece.len();
+        self.piece = rest;
+        (!piece.is_empty()).then_some(piece)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::droppables::ENTRY_BYTES;
 
     /// Drains an outbox as a socket would that takes `step` bytes at a time.
     fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
@@ -336,9 +449,162 @@ mod tests {
         assert!(outbox.is_empty());
         let again = Queue::take();
         assert!(
-            again.bytes == 0
+            again.kept == 0
+                && again.droppables.is_none()
                 && again.segments.is_empty()
                 && again.tail.capacity() <= POOLED_TAIL_BYTES_MAX
         );
+    }
+
+    /// One message of the naive model.
+    struct Message {
+        frames: Vec<u8>,
+        droppable: bool,
+        key: Option<u8>,
+        begun: bool,
+    }
+
+    /// What an outbox does, said as simply as can be: a list of messages.
+    #[derive(Default)]
+    struct Model {
+        messages: Vec<Message>,
+        written: Vec<u8>,
+        gone: Gone,
+    }
+
+    impl Model {
+        fn push(&mut self, frames: Vec<u8>, droppable: bool, key: Option<u8>, room: usize) {
+            let older = self
+                .messages
+                .iter_mut()
+                .find(|older| key.is_some() && older.droppable && !older.begun && older.key == key);
+            if let Some(older) = older {
+                older.frames = frames;
+                self.gone.replaced += 1;
+            } else {
+                self.messages.push(Message {
+                    frames,
+                    droppable,
+                    key,
+                    begun: false,
+                });
+            }
+            let waiting = |messages: &[Message]| -> usize {
+                let droppable = messages.iter().filter(|message| message.droppable);
+                droppable
+                    .map(|message| message.frames.len() + ENTRY_BYTES)
+                    .sum()
+            };
+            while droppable && waiting(&self.messages) > room {
+                let may_go = |message: &Message| message.droppable && !message.begun;
+                let at = self
+                    .messages
+                    .iter()
+                    .position(|message| may_go(message) && message.key.is_none())
+                    .or_else(|| self.messages.iter().position(may_go));
+                let Some(at) = at else { break };
+                self.messages.remove(at);
+                self.gone.dropped += 1;
+            }
+        }
+
+        fn write(&mut self, mut bytes: usize) {
+            while bytes > 0 && !self.messages.is_empty() {
+                let first = &mut self.messages[0];
+                let taken = first.frames.len().min(bytes);
+                self.written.extend(first.frames.drain(..taken));
+                first.begun = true;
+                bytes -= taken;
+                if first.frames.is_empty() {
+                    self.messages.remove(0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_client_gets_whole_messages_in_order_and_those_that_the_model_keeps() {
+        const ROOM: usize = 1_000;
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            usize::try_from(random % below as u64).unwrap()
+        };
+        let mut total = Gone::default();
+        for _ in 0..40 {
+            let (mut outbox, mut model) = (Outbox::default(), Model::default());
+            let (mut written, mut gone) = (Vec::new(), Gone::default());
+            for number in 0..200_u8 {
+                let sizes = [3, 20, 90, 200, JOIN_BYTES_MAX + 1];
+                let kind = next(6);
+                let size = sizes[next(if kind < 3 { 5 } else { 4 })];
+                let frames = vec![number; size];
+                match kind {
+                    0 | 1 | 2 => {
+                        if kind == 0 {
+                            outbox.push(&Bytes::from(frames.clone()));
+                        } else {
+                            outbox.write(|tail| tail.extend_from_slice(&frames));
+                        }
+                        model.push(frames, false, None, ROOM);
+                    }
+                    3 | 4 => {
+                        let key = (kind == 4).then(|| u8::try_from(next(3)).unwrap());
+                        let latest = key.map(|key| LatestKey::of(&key));
+                        let more = outbox.push_droppable(frames.clone().into(), latest, ROOM);
+                        gone.dropped += more.dropped;
+                        gone.replaced += more.replaced;
+                        model.push(frames, true, key, ROOM);
+                    }
+                    _ => {
+                        let bytes = next(400).min(outbox.bytes());
+                        let mut slices = [IoSlice::new(&[]); WRITE_SEGMENTS_MAX];
+                        let count = outbox.slices(&mut slices);
+                        let all: Vec<u8> =
+                            slices[..count].iter().flat_map(|s| s.to_vec()).collect();
+                        let bytes = bytes.min(all.len());
+                        written.extend_from_slice(&all[..bytes]);
+                        outbox.advance(bytes);
+                        model.write(bytes);
+                    }
+                }
+                let waiting: usize = model.messages.iter().map(|m| m.frames.len()).sum();
+                assert_eq!(outbox.bytes(), waiting);
+            }
+            assert_eq!(outbox.concat().len(), outbox.bytes());
+            written.extend(drain(&mut outbox, 1 + next(3_000)));
+            model.write(usize::MAX);
+            assert!(written == model.written, "the streams differ");
+            assert_eq!(gone, model.gone);
+            total.dropped += gone.dropped;
+            total.replaced += gone.replaced;
+        }
+        assert!(total.dropped > 200 && total.replaced > 200, "{total:?}");
+    }
+
+    #[test]
+    fn a_message_that_is_begun_is_finished() {
+        let mut outbox = Outbox::default();
+        let key = Some(LatestKey::of(&1));
+        outbox.push_droppable(Bytes::from_static(b"first"), key, 1_000);
+        outbox.advance(2);
+        let gone = outbox.push_droppable(Bytes::from_static(b"second"), key, 1_000);
+        assert_eq!(gone, Gone::default());
+        let gone = outbox.push_droppable(Bytes::from_static(b"third"), key, 1_000);
+        assert_eq!((gone.dropped, gone.replaced), (0, 1));
+        assert_eq!(outbox.drop_droppables(), 1);
+        assert_eq!(drain(&mut outbox, 1), b"rst");
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_alone_is_dropped_and_nothing_else() {
+        let mut outbox = Outbox::default();
+        outbox.push_droppable(Bytes::from_static(b"small"), None, 1_000);
+        let gone = outbox.push_droppable(Bytes::from(vec![0; 1_000]), None, 1_000);
+        assert_eq!((gone.dropped, gone.replaced), (1, 0));
+        assert_eq!(outbox.concat(), b"small");
     }
 }

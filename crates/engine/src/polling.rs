@@ -334,6 +334,7 @@ impl Drop for PostRequest {
 mod tests {
     use super::*;
     use crate::connection::testing::polling;
+    use crate::delivery::Delivery;
     use crate::state::Link;
 
     fn poll_now(request: &mut PollRequest) -> Option<String> {
@@ -350,7 +351,7 @@ mod tests {
             synapse_protocol::websocket::Opcode::Text,
             text.as_bytes(),
         );
-        connection.send(&crate::frames::Frames::new(frame));
+        connection.send(Delivery::Kept, &crate::frames::Frames::new(frame));
     }
 
     fn upgrade(connection: &Connection) {

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) disconnecting: Option<CloseReason>,
     /// The task does not read until the outbox has been written.
     pub(crate) reading_paused: bool,
+    /// The stream did not take everything, and has not since.
+    pub(crate) is_behind: bool,
     /// Somebody will write what is in the outbox: a flusher, or the task once the stream can take it.
     pub(crate) scheduled: bool,
     /// The task does not read because the application has enough to do: what the client answers lies unread.
@@ -55,6 +57,7 @@ impl State {
             in_poll: false,
             disconnecting: None,
             reading_paused: false,
+            is_behind: false,
             scheduled: false,
             busy: false,
             excused: false,
@@ -69,11 +72,29 @@ impl State {
 
     /// Bytes that wait for the client.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        let writing = match self.link {
+        self.outbox.bytes() + self.writing_bytes()
+    }
+
+    /// Those of them that may not be dropped.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.outbox.kept_bytes() + self.writing_bytes()
+    }
+
+    fn writing_bytes(&self) -> usize {
+        match self.link {
             Link::Task { writing } => writing,
             Link::Tcp(_) | Link::Polling(_) | Link::Gone => 0,
-        };
-        self.outbox.bytes() + writing
+        }
+    }
+
+    /// Whether what waits goes out as soon as somebody gets round to it, or waits for the client.
+    pub(crate) fn keeps_up(&self) -> bool {
+        match &self.link {
+            Link::Tcp(_) => !self.is_behind,
+            Link::Task { writing } => *writing == 0,
+            Link::Polling(polling) => polling.has_poll() || self.outbox.is_empty(),
+            Link::Gone => true,
+        }
     }
 
     /// Whether the client uses polling, or did so until its session ended.
@@ -131,6 +152,7 @@ impl State {
                             self.excused |= self.reading_paused;
                         }
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.is_behind = true;
                             return Ok(false);
                         }
                         Err(error) => return Err(error),
@@ -167,6 +189,7 @@ impl State {
 
     pub(crate) fn clear_outbox(&mut self) {
         self.outbox.clear();
+        self.is_behind = false;
         self.resume_reading();
     }
 

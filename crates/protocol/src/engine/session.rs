@@ -443,11 +443,7 @@ mod tests {
                 session.state = state;
                 session
             };
-            assert_eq!(
-                in_state().start_probe().is_ok(),
-                probe,
-                "{state:?}"
-            );
+            assert_eq!(in_state().start_probe().is_ok(), probe, "{state:?}");
             assert_eq!(in_state().complete_upgrade().is_ok(), upgrade, "{state:?}");
             assert_eq!(
                 in_state().close(CloseReason::ParseError),
