@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synapse_adapter::{Broadcast, ClusterRequest, OnAck, Response};
-use synapse_engine::Batch;
+use synapse_engine::{Batch, Delivery};
 use synapse_protocol::SocketId;
 use synapse_protocol::socket::{Arguments, Outgoing};
 
@@ -141,9 +141,15 @@ impl NamespaceInner {
                 .wait_for_ack(ack_id, Waiting::Broadcast(Arc::clone(&on_ack)))
                 .is_ok()
         });
+        let delivery = if broadcast.flags.volatile {
+            Delivery::Volatile
+        } else {
+            // Somebody waits for the answer, so what is declared droppable is kept here.
+            Delivery::Kept
+        };
         let mut batch = Batch::default();
         for socket in &sockets {
-            socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
+            socket.send_in_batch(&frames, delivery, &mut batch);
         }
         drop(batch);
         asked.sockets = sockets.iter().map(|socket| socket.id()).collect();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use smallvec::SmallVec;
-use synapse_engine::Connection;
+use synapse_engine::{Connection, Delivery};
 use synapse_protocol::engine::Message;
 use synapse_protocol::socket::{Arguments, Assembler, Incoming, Outgoing};
 use synapse_protocol::{CloseReason, SocketId};
@@ -135,7 +135,9 @@ impl Client {
             namespace,
             json: &json,
         };
-        self.server.parser.send(&self.connection, &packet);
+        self.server
+            .parser
+            .send(&self.connection, Delivery::Kept, &packet);
     }
 
     fn handle_event(

@@ -40,6 +40,7 @@ mod request;
 mod rooms;
 mod server;
 mod server_event;
+mod slow_policy;
 mod socket;
 mod time;
 
@@ -56,6 +57,7 @@ pub use request::{Missing, RequestError, RequestLimits};
 pub use rooms::IntoRooms;
 pub use server::{Application, Server, ServerBuilder, SocketLimits};
 pub use server_event::ServerEvent;
+pub use slow_policy::SlowPolicy;
 pub use socket::Socket;
 pub use synapse_adapter::{JoinError, RoomLimits, Tally};
 pub use synapse_engine::{

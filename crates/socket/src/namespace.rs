@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use synapse_adapter::{
     Adapter, Broadcast, ClusterMessage, Flags, OnReply, Rooms, Target, Transport,
 };
-use synapse_engine::{Batch, Frames};
+use synapse_engine::{Batch, Delivery, Frames};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::runtime::Handle;
@@ -24,6 +24,7 @@ use crate::request::PendingRequests;
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
 use crate::server_event::{BoxedServerHandler, ServerEvent};
+use crate::slow_policy::{SlowPolicies, SlowPolicy};
 use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler};
 
 /// A namespace of the server. Cloning it is cheap, and every clone is the same namespace.
@@ -39,6 +40,7 @@ pub(crate) struct NamespaceInner {
     adapter: OnceLock<Arc<dyn Adapter>>,
     ack_ids: AtomicU64,
     pending_requests: PendingRequests,
+    slow_policies: SlowPolicies,
     runtime: Handle,
 }
 
@@ -134,6 +136,25 @@ impl Namespace {
             .push(handler);
     }
 
+    /// Declares what becomes of an event of this name that is sent to a client which does not keep up. The last declaration of a name counts.
+    ///
+    /// It concerns the clients of this server, wherever the event was sent: what travels between servers says nothing about it, so every
+    /// server declares the same.
+    ///
+    /// ```no_run
+    /// # async fn example(io: synapse_socket::Server) {
+    /// use synapse_socket::SlowPolicy;
+    ///
+    /// let game = io.of("/game");
+    /// // Of each player, a slow client gets the last position only.
+    /// game.slow_policy("moved", SlowPolicy::KeepLatestBy(0));
+    /// let _ = game.to("arena").emit("moved", ("player 7", 120, 80));
+    /// # }
+    /// ```
+    pub fn slow_policy(&self, event: &str, policy: SlowPolicy) {
+        self.0.slow_policies.declare(event, policy);
+    }
+
     /// Sends an event to the other servers themselves, never to clients and never to this server.
     pub fn server_side_emit<T: Serialize>(
         &self,
@@ -200,6 +221,7 @@ impl NamespaceInner {
             adapter: OnceLock::new(),
             ack_ids: AtomicU64::new(0),
             pending_requests: PendingRequests::default(),
+            slow_policies: SlowPolicies::default(),
             runtime,
         }
     }
@@ -287,6 +309,11 @@ impl NamespaceInner {
         })
     }
 
+    /// What becomes of an event for clients that do not keep up. One that waits for an ack has no part in this.
+    pub(crate) fn delivery(&self, arguments: &Arguments) -> Delivery {
+        self.slow_policies.delivery(&self.name, arguments)
+    }
+
     /// Delivers an event to the target's sockets here: encoded once, shared by all of them.
     pub(crate) fn deliver(&self, broadcast: &Broadcast) {
         let packet = Outgoing::Event {
@@ -297,9 +324,14 @@ impl NamespaceInner {
         let Some(frames) = self.frames(&packet, &broadcast.flags) else {
             return;
         };
+        let delivery = if broadcast.flags.volatile {
+            Delivery::Volatile
+        } else {
+            self.delivery(&broadcast.arguments)
+        };
         let mut batch = Batch::default();
         self.rooms.select(&broadcast.target, |socket| {
-            socket.send_in_batch(&frames, broadcast.flags.volatile, &mut batch);
+            socket.send_in_batch(&frames, delivery, &mut batch);
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use synapse_engine::{Connection, Frames};
+use synapse_engine::{Connection, Delivery, Frames};
 use synapse_protocol::engine::Message;
 use synapse_protocol::socket::{Assembler, Incoming, Limits, Outgoing, PacketError, msgpack};
 
@@ -35,15 +35,20 @@ impl Parser {
         }
     }
 
-    /// Sends a packet to one client.
-    pub(crate) fn send(self, connection: &Arc<Connection>, packet: &Outgoing<'_>) {
+    /// Sends a packet to one client. Returns whether it was taken.
+    pub(crate) fn send(
+        self,
+        connection: &Arc<Connection>,
+        delivery: Delivery,
+        packet: &Outgoing<'_>,
+    ) -> bool {
         match self {
-            Self::Json => connection.send_with(packet.frame_bytes(), |out| packet.put_frames(out)),
-            Self::MsgPack => {
-                if let Some(frame) = msgpack_frame(packet) {
-                    connection.send_with(frame.len(), |out| out.extend_from_slice(&frame));
-                }
-            }
+            Self::Json => connection.send_with(delivery, packet.frame_bytes(), |out| {
+                packet.put_frames(out);
+            }),
+            Self::MsgPack => msgpack_frame(packet).is_some_and(|frame| {
+                connection.send_with(delivery, frame.len(), |out| out.extend_from_slice(&frame))
+            }),
         }
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use synapse_adapter::{JoinError, Member, Memberships};
-use synapse_engine::{Batch, Connection, Frames, TransportKind};
+use synapse_engine::{Batch, Connection, Delivery, Frames, TransportKind};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::sync::oneshot;
@@ -135,11 +135,12 @@ impl Socket {
         if !self.is_in() {
             return;
         }
-        self.send(&Outgoing::Event {
+        let packet = Outgoing::Event {
             namespace: self.namespace_name(),
             id: None,
             arguments,
-        });
+        };
+        self.send_as(self.0.namespace.delivery(arguments), &packet);
     }
 
     /// Sends an event only if it can go out at once: it is dropped while anything else waits to be sent. Returns whether it was taken.
@@ -154,8 +155,7 @@ impl Socket {
             id: None,
             arguments: &arguments,
         };
-        let frames = self.0.namespace.parser().frames(&packet);
-        Ok(self.is_in() && frames.is_some_and(|frames| self.0.connection.send_volatile(&frames)))
+        Ok(self.is_in() && self.send_as(Delivery::Volatile, &packet))
     }
 
     /// Sends an event that is never compressed, such as one that holds a secret beside what others can choose: see
@@ -173,7 +173,8 @@ impl Socket {
         };
         let frames = self.0.namespace.parser().frames(&packet);
         if let Some(frames) = frames.filter(|_| self.is_in()) {
-            self.0.connection.send(&frames.uncompressed());
+            let delivery = self.0.namespace.delivery(&arguments);
+            self.0.connection.send(delivery, &frames.uncompressed());
         }
         Ok(())
     }
@@ -365,18 +366,18 @@ impl Socket {
     }
 
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
-        self.0.namespace.parser().send(&self.0.connection, packet);
+        self.send_as(Delivery::Kept, packet);
+    }
+
+    fn send_as(&self, delivery: Delivery, packet: &Outgoing<'_>) -> bool {
+        let parser = self.0.namespace.parser();
+        parser.send(&self.0.connection, delivery, packet)
     }
 
     /// Sends what a broadcast has for it. A client that middlewares have not let in yet may be in rooms already, but gets nothing of them.
-    pub(crate) fn send_in_batch(&self, frames: &Frames, volatile: bool, batch: &mut Batch) {
-        if !self.is_in() {
-            return;
-        }
-        if volatile {
-            batch.send_volatile(&self.0.connection, frames);
-        } else {
-            batch.send(&self.0.connection, frames);
+    pub(crate) fn send_in_batch(&self, frames: &Frames, delivery: Delivery, batch: &mut Batch) {
+        if self.is_in() {
+            batch.send(&self.0.connection, delivery, frames);
         }
     }
 

@@ -128,6 +128,15 @@ impl Arguments {
             .map_or(Cow::Borrowed(""), |(first, _)| literal::unescape(first))
     }
 
+    /// The text of the event's argument number `index`, which is 0 for the first one after the name. `None` if there are fewer.
+    pub fn argument(&self, index: usize) -> Option<&str> {
+        let (_, mut items) = literal::split_first(self.json())?;
+        for _ in 0..index {
+            (_, items) = literal::split_item(items)?;
+        }
+        literal::split_item(items).map(|(item, _)| item)
+    }
+
     /// The arguments after the name, as an array of their own. One allocation, or none if there are no arguments.
     pub fn without_name(&self) -> Self {
         let items = literal::split_first(self.json()).map_or("", |(_, items)| items);
@@ -306,6 +315,21 @@ mod tests {
         assert!(
             matches!(Arguments::event("disconnect", &()), Err(SerializeError::ReservedName(name)) if name == "disconnect")
         );
+    }
+
+    #[test]
+    fn an_argument_is_found_by_its_number() {
+        let event = arguments(r#" [ "say" , "a,]" , {"x":[1,2]} , 3 ] "#);
+        let texts: Vec<_> = (0..5).map(|index| event.argument(index)).collect();
+        let expected = [
+            Some(r#""a,]""#),
+            Some(r#"{"x":[1,2]}"#),
+            Some("3"),
+            None,
+            None,
+        ];
+        assert_eq!(texts, expected);
+        assert_eq!(arguments("[]").argument(0), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Two servers that one bus joins.
 
 use synapse_adapter::bus::Bus;
-use synapse_hostile::{Client, Host, quick_config};
-use synapse_socket::{Binary, Server};
+use synapse_hostile::{Client, Host, Polling, quick_config};
+use synapse_socket::{Binary, Server, SlowPolicy};
 
 use crate::log::Log;
 
@@ -142,4 +142,21 @@ async fn server_side_events_reach_the_other_servers_and_no_client() {
     log.expect(&["two 1 x", "one 2 y"]).await;
     client.echo("nothing else").await;
     assert!(log.rest().is_empty());
+}
+
+/// What travels between servers says nothing about slow clients: each server asks its own declarations.
+#[tokio::test]
+async fn the_server_of_the_slow_client_says_what_may_be_dropped() {
+    let (one, two) = two();
+    two.io.of("/").slow_policy("score", SlowPolicy::KeepLatest);
+    let (mut there, _) = Polling::join(two.address).await;
+    let (mut here, _) = Polling::join(one.address).await;
+    for score in 0..10 {
+        one.io.emit("score", score).unwrap();
+    }
+    // The first found nothing that waited, and is kept.
+    let latest = [r#"42["score",0]"#, r#"42["score",9]"#];
+    assert_eq!(there.packets().await, latest);
+    assert_eq!(here.packets().await.len(), 10);
+    assert_eq!((one.io.stats().replaced, two.io.stats().replaced), (0, 8));
 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod deflate;
+mod dropping;
 mod floods;
 mod http;
 mod ids;
