@@ -435,8 +435,7 @@ impl Connection {
             state.waker = None;
             match std::mem::replace(&mut state.link, Link::Gone) {
                 Link::Polling(mut polling) => {
-                    // Nobody handles it any more, but its client gets an answer.
-                    drop(polling.take_body());
+                    polling.drop_body();
                     let stays_until = if matches!(reason, CloseReason::TransportClose) {
                         polling.release_poll();
                         None

@@ -10,11 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use synapse_protocol::CloseReason;
-use synapse_protocol::engine::{
-    Message, Packet, PayloadLimits, Received, decode_packet, decode_payload,
-};
+use synapse_protocol::engine::{Message, Packet, Received, decode_packet, decode_payload};
 use synapse_protocol::websocket::{self, CloseCode, Decoder, Opcode, Role};
 use tokio::io::AsyncWrite;
 
@@ -23,6 +20,7 @@ use crate::connection::Connection;
 use crate::core::Ending;
 use crate::delivery::Delivery;
 use crate::outbox::Outbox;
+use crate::polling::PostBody;
 use crate::state::Link;
 use crate::stream::{BoxedStream, ReadHalf, linger};
 
@@ -54,11 +52,26 @@ pub(crate) struct Driver<C: Client> {
     writing: Option<Box<Outbox>>,
     /// Such a stream has taken everything and still has to pass it on.
     flushing: bool,
-    /// Bytes that were read before the task began.
-    leftover: Option<Box<[u8]>>,
+    /// Bytes that were read and not handled: before the task began, or when the application was too busy for more.
+    leftover: Option<Box<Leftover>>,
     farewell: Farewell,
     /// The application had enough to do when it was last asked, so there may be something to read.
     was_busy: bool,
+}
+
+/// Bytes of the stream, handled up to somewhere.
+struct Leftover {
+    bytes: Box<[u8]>,
+    at: usize,
+}
+
+impl Leftover {
+    fn new(bytes: &[u8]) -> Box<Self> {
+        Box::new(Self {
+            bytes: bytes.into(),
+            at: 0,
+        })
+    }
 }
 
 impl<C: Client> Driver<C> {
@@ -67,7 +80,7 @@ impl<C: Client> Driver<C> {
         client: C,
         reader: Option<ReadHalf>,
         decoder: Decoder,
-        leftover: Option<Box<[u8]>>,
+        leftover: Option<&[u8]>,
     ) -> Self {
         Self {
             connection,
@@ -76,7 +89,7 @@ impl<C: Client> Driver<C> {
             decoder,
             writing: None,
             flushing: false,
-            leftover,
+            leftover: leftover.map(Leftover::new),
             farewell: Farewell::Plain,
             was_busy: false,
         }
@@ -108,7 +121,7 @@ impl<C: Client> Driver<C> {
                         let (reader, link) = handover.stream.split();
                         self.reader = Some(reader);
                         self.decoder = handover.decoder;
-                        self.leftover = handover.leftover;
+                        self.leftover = handover.leftover.as_deref().map(Leftover::new);
                         state.link = link;
                         if let Some(agreement) = handover.deflate {
                             self.connection.start_deflate(agreement);
@@ -117,21 +130,36 @@ impl<C: Client> Driver<C> {
                     return ControlFlow::Continue(());
                 }
             };
-            self.handle_payload(&body, cx)?;
+            let mut rest = None;
+            self.handle_payload(&body, &mut rest, cx)?;
+            if let Link::Polling(polling) = &mut self.connection.lock().link {
+                polling.finish_body(rest);
+            }
         }
     }
 
-    fn handle_payload(&mut self, body: &Bytes, cx: &mut Context<'_>) -> ControlFlow<()> {
-        let Ok(body) = std::str::from_utf8(body) else {
+    /// Handles the packets of a body, and leaves a rest when the application gets too busy for more.
+    fn handle_payload(
+        &mut self,
+        body: &PostBody,
+        rest: &mut Option<PostBody>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<()> {
+        let Ok(text) = std::str::from_utf8(&body.bytes) else {
             return self.fail(CloseReason::ParseError, Farewell::Plain);
         };
-        let limits = PayloadLimits {
-            packets_max: self.connection.core().config.limits.payload_packets_max,
-        };
-        for packet in decode_payload(body, limits) {
+        let mut packets = decode_payload(text, body.limits);
+        while let Some(packet) = packets.next() {
             match packet {
                 Ok(packet) => self.handle_packet(packet, cx)?,
                 Err(_) => return self.fail(CloseReason::ParseError, Farewell::Plain),
+            }
+            if self.is_busy() {
+                *rest = packets.rest().map(|(text, limits)| PostBody {
+                    bytes: body.bytes.slice_ref(text.as_bytes()),
+                    limits,
+                });
+                break;
             }
         }
         ControlFlow::Continue(())
@@ -141,8 +169,11 @@ impl<C: Client> Driver<C> {
         if self.reader.is_none() {
             return ControlFlow::Continue(());
         }
-        if let Some(mut leftover) = self.leftover.take() {
-            self.feed(&mut leftover, cx)?;
+        if self.leftover.is_some() && !self.is_held_up() {
+            self.feed_leftover(cx)?;
+        }
+        if self.leftover.is_some() {
+            return ControlFlow::Continue(());
         }
         let mut buffer = READ_BUFFER
             .take()
@@ -165,7 +196,15 @@ impl<C: Client> Driver<C> {
                 Poll::Ready(Ok(0)) => {
                     return self.fail(CloseReason::TransportClose, Farewell::Silent);
                 }
-                Poll::Ready(Ok(read)) => self.feed(&mut buffer[..read], cx)?,
+                Poll::Ready(Ok(read)) => {
+                    let bytes = &mut buffer[..read];
+                    let mut fed = 0;
+                    self.feed(bytes, &mut fed, cx)?;
+                    if fed < read {
+                        self.leftover = Some(Leftover::new(&bytes[fed..]));
+                        return ControlFlow::Continue(());
+                    }
+                }
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "failed to read from a client");
                     return self.fail(CloseReason::TransportError, Farewell::Silent);
@@ -183,25 +222,43 @@ impl<C: Client> Driver<C> {
     }
 
     fn ask_whether_busy(&mut self) {
-        self.was_busy = self.client.as_ref().is_some_and(Client::is_busy);
+        self.was_busy = self.is_busy();
     }
 
-    fn feed(&mut self, bytes: &mut [u8], cx: &mut Context<'_>) -> ControlFlow<()> {
+    fn is_busy(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::is_busy)
+    }
+
+    fn feed_leftover(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        if let Some(mut leftover) = self.leftover.take() {
+            let mut fed = 0;
+            let at = leftover.at;
+            self.feed(&mut leftover.bytes[at..], &mut fed, cx)?;
+            leftover.at += fed;
+            self.leftover = (leftover.at < leftover.bytes.len()).then_some(leftover);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Handles the messages in `bytes` and tells how much of them it has taken: not all when the application gets too busy for more.
+    fn feed(&mut self, bytes: &mut [u8], fed: &mut usize, cx: &mut Context<'_>) -> ControlFlow<()> {
         let limits = &self.connection.core().config.limits;
         let limits = websocket::Limits {
             message_bytes_max: limits.message_bytes_max,
             fragments_max: limits.fragments_max,
         };
-        let mut at = 0;
         // The decoder lends its messages, so it is not a part of `self` while they are handled.
         let mut decoder = std::mem::replace(&mut self.decoder, Decoder::new(Role::Server));
         let flow = loop {
-            match decoder.decode(&mut bytes[at..], &limits) {
-                Ok((_, None)) => break ControlFlow::Continue(()),
+            match decoder.decode(&mut bytes[*fed..], &limits) {
+                Ok((taken, None)) => {
+                    *fed += taken;
+                    break ControlFlow::Continue(());
+                }
                 Ok((taken, Some(message))) => {
-                    at += taken;
+                    *fed += taken;
                     let flow = self.handle_message(message, cx);
-                    if flow.is_break() {
+                    if flow.is_break() || self.is_busy() {
                         break flow;
                     }
                 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use synapse_protocol::CloseReason;
-use synapse_protocol::engine::{State as SessionState, Timestamp, put_payload};
+use synapse_protocol::engine::{PayloadLimits, State as SessionState, Timestamp, put_payload};
 
 use crate::connection::Connection;
 use crate::state::{Link, State};
@@ -43,8 +43,16 @@ enum PendingPost {
     None,
     /// Its body is still being read.
     Reading,
-    /// The session's task has not taken it yet.
-    Filled(Bytes, Option<Waker>),
+    /// The session's task has not taken it yet, or has left this much of it for later.
+    Filled(PostBody, Option<Waker>),
+    /// The session's task handles it.
+    Handling(Option<Waker>),
+}
+
+/// The body of a POST, or the rest of it.
+pub(crate) struct PostBody {
+    pub(crate) bytes: Bytes,
+    pub(crate) limits: PayloadLimits,
 }
 
 /// A request that the session cannot take: another one of its kind is under way.
@@ -68,27 +76,45 @@ impl Polling {
         }
     }
 
-    /// Takes the body of a POST that is to be handled, or to be dropped because the session is over.
-    pub(crate) fn take_body(&mut self) -> Option<Bytes> {
+    /// Takes the body of a POST that is to be handled. The POST is answered after [`finish_body`](Self::finish_body).
+    pub(crate) fn take_body(&mut self) -> Option<PostBody> {
         match std::mem::take(&mut self.post) {
             PendingPost::Filled(body, waker) => {
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
+                self.post = PendingPost::Handling(waker);
                 Some(body)
             }
-            other @ (PendingPost::None | PendingPost::Reading) => {
+            other @ (PendingPost::None | PendingPost::Reading | PendingPost::Handling(_)) => {
                 self.post = other;
                 None
             }
         }
     }
 
+    /// The body that was taken has been handled, but for this rest of it.
+    pub(crate) fn finish_body(&mut self, rest: Option<PostBody>) {
+        if let PendingPost::Handling(waker) = &mut self.post {
+            let waker = waker.take();
+            match rest {
+                Some(rest) => self.post = PendingPost::Filled(rest, waker),
+                None => {
+                    self.post = PendingPost::None;
+                    waker.into_iter().for_each(Waker::wake);
+                }
+            }
+        }
+    }
+
+    /// Nobody handles bodies any more; the client gets its answer.
+    pub(crate) fn drop_body(&mut self) {
+        drop(self.take_body());
+        self.finish_body(None);
+    }
+
     /// Takes the WebSocket that takes over, unless a POST of before is still under way: its packets come first.
     pub(crate) fn take_handover(&mut self) -> Option<Box<Handover>> {
         match self.post {
             PendingPost::None => self.handover.take(),
-            PendingPost::Reading | PendingPost::Filled(..) => None,
+            PendingPost::Reading | PendingPost::Filled(..) | PendingPost::Handling(_) => None,
         }
     }
 
@@ -253,7 +279,9 @@ impl PostRequest {
                         polling.post = PendingPost::Reading;
                         false
                     }
-                    PendingPost::Reading | PendingPost::Filled(..) => true,
+                    PendingPost::Reading | PendingPost::Filled(..) | PendingPost::Handling(_) => {
+                        true
+                    }
                 },
                 Link::Tcp(_) | Link::Task { .. } | Link::Gone => false,
             };
@@ -283,8 +311,12 @@ impl PostRequest {
         }
     }
 
-    /// Hands the body to the session's task and waits until it has been taken, so that a client cannot be faster than its handlers.
-    pub(crate) async fn deliver(mut self, body: Bytes) {
+    /// Hands the body to the session's task and waits until all of it has been handled, so that a client cannot be faster than its handlers.
+    pub(crate) async fn deliver(mut self, bytes: Bytes) {
+        let limits = PayloadLimits {
+            packets_max: self.connection.core().config.limits.payload_packets_max,
+        };
+        let body = PostBody { bytes, limits };
         {
             let mut state = self.connection.lock();
             if let Link::Polling(polling) = &mut state.link {
@@ -297,11 +329,14 @@ impl PostRequest {
             let closed = state.session.is_closed();
             match &mut state.link {
                 Link::Polling(polling) => match &mut polling.post {
-                    PendingPost::Filled(_, waker) if !closed => {
+                    PendingPost::Filled(_, waker) | PendingPost::Handling(waker) if !closed => {
                         *waker = Some(cx.waker().clone());
                         Poll::Pending
                     }
-                    PendingPost::Filled(..) | PendingPost::Reading | PendingPost::None => {
+                    PendingPost::Filled(..)
+                    | PendingPost::Handling(_)
+                    | PendingPost::Reading
+                    | PendingPost::None => {
                         polling.post = PendingPost::None;
                         Poll::Ready(())
                     }
@@ -319,7 +354,9 @@ impl Drop for PostRequest {
         if !self.done {
             let mut state = self.connection.lock();
             let is_taken = match &state.link {
-                Link::Polling(polling) => matches!(polling.post, PendingPost::None),
+                Link::Polling(polling) => {
+                    matches!(polling.post, PendingPost::None | PendingPost::Handling(_))
+                }
                 Link::Tcp(_) | Link::Task { .. } | Link::Gone => true,
             };
             if state.is_polling() || !is_taken {

@@ -378,7 +378,7 @@ impl<A: Application> EngineService<A> {
             connection.start_deflate(agreement);
         }
         let client = self.application.open(&connection);
-        let leftover = (!read.is_empty()).then(|| Box::from(&read[..]));
+        let leftover = (!read.is_empty()).then_some(&read[..]);
         let decoder = upgrade::decoder(deflate);
         let connected = Arc::clone(&connection);
         let driver = Driver::new(connected, client, Some(reader), decoder, leftover);

@@ -8,4 +8,4 @@ mod packet;
 mod payload;
 
 pub use packet::{Message, Packet, PacketError, PacketType, decode_packet};
-pub use payload::{PayloadLimits, decode_payload, put_payload};
+pub use payload::{PayloadLimits, PayloadPackets, decode_payload, put_payload};

@@ -37,24 +37,49 @@ impl Default for PayloadLimits {
 }
 
 /// Reads the packets of a body, one at a time. The first error is the last item, and packets before it are good.
-pub fn decode_payload(
-    body: &str,
+pub fn decode_payload(body: &str, limits: PayloadLimits) -> PayloadPackets<'_> {
+    PayloadPackets {
+        rest: Some(body),
+        limits,
+        taken: 0,
+    }
+}
+
+/// The packets of a body.
+#[derive(Clone, Debug)]
+pub struct PayloadPackets<'a> {
+    rest: Option<&'a str>,
     limits: PayloadLimits,
-) -> impl Iterator<Item = Result<Packet<'_>, PacketError>> {
-    let mut records = body.split(char::from(SEPARATOR)).enumerate();
-    let mut failed = false;
-    std::iter::from_fn(move || {
-        let (index, record) = records.next().filter(|_| !failed)?;
-        let packet = if index < limits.packets_max {
-            decode_record(record)
-        } else {
-            Err(PacketError::TooManyPackets {
-                limit: limits.packets_max,
-            })
-        };
-        failed = packet.is_err();
+    taken: usize,
+}
+
+impl<'a> PayloadPackets<'a> {
+    /// What has not been read yet, for a reader that goes on later: a body with the limits that are left for it. `None` at the end.
+    pub fn rest(&self) -> Option<(&'a str, PayloadLimits)> {
+        let packets_max = self.limits.packets_max.saturating_sub(self.taken);
+        Some((self.rest?, PayloadLimits { packets_max }))
+    }
+}
+
+impl<'a> Iterator for PayloadPackets<'a> {
+    type Item = Result<Packet<'a>, PacketError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let body = self.rest.take()?;
+        let limit = self.limits.packets_max;
+        if self.taken == limit {
+            return Some(Err(PacketError::TooManyPackets { limit }));
+        }
+        self.taken += 1;
+        let (record, rest) = body
+            .split_once(char::from(SEPARATOR))
+            .map_or((body, None), |(record, rest)| (record, Some(rest)));
+        let packet = decode_record(record);
+        if packet.is_ok() {
+            self.rest = rest;
+        }
         Some(packet)
-    })
+    }
 }
 
 fn decode_record(record: &str) -> Result<Packet<'_>, PacketError> {
@@ -121,6 +146,22 @@ mod tests {
 
     fn decoded(body: &str) -> Vec<Result<Packet<'_>, PacketError>> {
         decode_payload(body, PayloadLimits::default()).collect()
+    }
+
+    #[test]
+    fn a_reader_may_go_on_later_and_the_limit_counts_all_packets() {
+        let limits = PayloadLimits { packets_max: 3 };
+        let mut packets = decode_payload("4a\x1e4b\x1e4c\x1e4d", limits);
+        assert_eq!(packets.next(), Some(text("a")));
+        assert_eq!(packets.next(), Some(text("b")));
+        let (rest, limits) = packets.rest().unwrap();
+        assert_eq!((rest, limits.packets_max), ("4c\x1e4d", 1));
+        let mut packets = decode_payload(rest, limits);
+        assert_eq!(packets.next(), Some(text("c")));
+        assert!(packets.rest().is_some());
+        let error = PacketError::TooManyPackets { limit: 1 };
+        assert_eq!(packets.next(), Some(Err(error)));
+        assert!(packets.rest().is_none() && packets.next().is_none());
     }
 
     #[test]
