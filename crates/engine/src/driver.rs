@@ -169,12 +169,6 @@ impl<C: Client> Driver<C> {
         if self.reader.is_none() {
             return ControlFlow::Continue(());
         }
-        if self.leftover.is_some() && !self.is_held_up() {
-            self.feed_leftover(cx)?;
-        }
-        if self.leftover.is_some() {
-            return ControlFlow::Continue(());
-        }
         let mut buffer = READ_BUFFER
             .take()
             .unwrap_or_else(|| vec![0; READ_BUFFER_BYTES].into_boxed_slice());
@@ -188,6 +182,10 @@ impl<C: Client> Driver<C> {
             if self.is_held_up() {
                 return ControlFlow::Continue(());
             }
+            if let Some(leftover) = self.leftover.take() {
+                self.feed_leftover(leftover, cx)?;
+                continue;
+            }
             let Some(reader) = &mut self.reader else {
                 return ControlFlow::Continue(());
             };
@@ -200,10 +198,7 @@ impl<C: Client> Driver<C> {
                     let bytes = &mut buffer[..read];
                     let mut fed = 0;
                     self.feed(bytes, &mut fed, cx)?;
-                    if fed < read {
-                        self.leftover = Some(Leftover::new(&bytes[fed..]));
-                        return ControlFlow::Continue(());
-                    }
+                    self.leftover = (fed < read).then(|| Leftover::new(&bytes[fed..]));
                 }
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "failed to read from a client");
@@ -229,14 +224,15 @@ impl<C: Client> Driver<C> {
         self.client.as_ref().is_some_and(Client::is_busy)
     }
 
-    fn feed_leftover(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
-        if let Some(mut leftover) = self.leftover.take() {
-            let mut fed = 0;
-            let at = leftover.at;
-            self.feed(&mut leftover.bytes[at..], &mut fed, cx)?;
-            leftover.at += fed;
-            self.leftover = (leftover.at < leftover.bytes.len()).then_some(leftover);
-        }
+    fn feed_leftover(
+        &mut self,
+        mut leftover: Box<Leftover>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<()> {
+        let mut fed = 0;
+        self.feed(&mut leftover.bytes[leftover.at..], &mut fed, cx)?;
+        leftover.at += fed;
+        self.leftover = (leftover.at < leftover.bytes.len()).then_some(leftover);
         ControlFlow::Continue(())
     }
 

@@ -12,11 +12,13 @@ use synapse_engine::{Connection, Delivery};
 use synapse_protocol::engine::Message;
 use synapse_protocol::socket::{Arguments, Assembler, Incoming, Outgoing};
 use synapse_protocol::{CloseReason, SocketId};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::ack::Ack;
 use crate::extract::Event;
 use crate::handler::Running;
 use crate::middleware::{BoxedMiddleware, Refusal};
+use crate::pace::Pace;
 use crate::server::ServerInner;
 use crate::socket::{Notice, Socket};
 
@@ -28,6 +30,9 @@ pub struct Client {
     assembler: Assembler,
     /// Handlers that wait for something.
     running: Option<Box<FuturesUnordered<Running>>>,
+    /// When the attachments that are awaited must have arrived, once the task has had to wait for them.
+    attachments_due: Option<Pin<Box<Sleep>>>,
+    pace: Option<Box<Pace>>,
 }
 
 impl Client {
@@ -38,6 +43,8 @@ impl Client {
             sockets: SmallVec::new(),
             assembler: Assembler::default(),
             running: None,
+            attachments_due: None,
+            pace: None,
         }
     }
 
@@ -272,9 +279,18 @@ fn new_socket_id() -> Option<SocketId> {
 impl synapse_engine::Client for Client {
     fn message(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let limits = self.server.limits.packets;
+        let bytes = match &message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+        };
         // The assembler lends the namespace of a packet, so it is not a part of `self` while the packet is handled.
         let mut assembler = std::mem::take(&mut self.assembler);
         let incoming = self.server.parser.decode(&message, &mut assembler, &limits);
+        let is_whole = matches!(incoming, Ok(Some(_)));
+        if is_whole {
+            self.attachments_due = None;
+        }
+        self.keep_pace(usize::from(is_whole), bytes);
         let handled = match incoming {
             Ok(Some(incoming)) => self.handle(incoming, cx),
             // Attachments of a client that is in no namespace are never wanted: it must not make us hold them (GHSA-55mf-67qm-4wpg).
@@ -290,6 +306,42 @@ impl synapse_engine::Client for Client {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) {
+        self.poll_running(cx);
+        if let Some(pace) = &mut self.pace {
+            // What is left unread is read in the next run.
+            let _ = pace.poll(cx);
+        }
+        if self.assembler.is_pending() {
+            self.poll_attachments(cx);
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        let limit = self.server.limits.running_handlers_max;
+        let running = self.running.as_ref().map_or(0, |running| running.len());
+        // The answers to what handlers have asked the client lie behind its events: they would wait for each other.
+        let is_full = running >= limit && running >= limit.saturating_add(self.waiting_callers());
+        is_full || self.pace.as_ref().is_some_and(|pace| pace.is_paused())
+    }
+
+    fn disconnecting(&mut self) {
+        for socket in &self.sockets {
+            socket.end(CloseReason::ServerNamespaceDisconnect, Notice::Packet);
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        for socket in self.sockets.drain(..) {
+            socket.end(reason, Notice::None);
+        }
+        if let Some(running) = self.running.take() {
+            self.connection.runtime().spawn(run_to_the_end(running));
+        }
+    }
+}
+
+impl Client {
+    fn poll_running(&mut self, cx: &mut Context<'_>) {
         let Some(running) = &mut self.running else {
             return;
         };
@@ -307,25 +359,30 @@ impl synapse_engine::Client for Client {
         self.running = None;
     }
 
-    fn is_busy(&self) -> bool {
-        let limit = self.server.limits.running_handlers_max;
-        let running = self.running.as_ref().map_or(0, |running| running.len());
-        // The answers to what handlers have asked the client lie behind its events: they would wait for each other.
-        running >= limit && running >= limit.saturating_add(self.waiting_callers())
-    }
-
-    fn disconnecting(&mut self) {
-        for socket in &self.sockets {
-            socket.end(CloseReason::ServerNamespaceDisconnect, Notice::Packet);
+    fn keep_pace(&mut self, events: usize, bytes: usize) {
+        let limits = &self.server.limits;
+        if limits.events_per_second.is_some() || limits.bytes_per_second.is_some() {
+            let now = Instant::now();
+            self.pace
+                .get_or_insert_with(|| Box::new(Pace::new(now)))
+                .note(limits, events, bytes, now);
         }
     }
 
-    fn close(&mut self, reason: CloseReason) {
-        for socket in self.sockets.drain(..) {
-            socket.end(reason, Notice::None);
+    /// Ends a client that keeps us waiting for attachments. The timer is there only while the task waits for some.
+    fn poll_attachments(&mut self, cx: &mut Context<'_>) {
+        let timeout = self.server.limits.attachment_timeout;
+        let is_busy = synapse_engine::Client::is_busy(self);
+        let due = self
+            .attachments_due
+            .get_or_insert_with(|| Box::pin(sleep(timeout)));
+        if is_busy {
+            // They may have come and lie unread.
+            due.as_mut().reset(Instant::now() + timeout);
         }
-        if let Some(running) = self.running.take() {
-            self.connection.runtime().spawn(run_to_the_end(running));
+        if due.as_mut().poll(cx).is_ready() {
+            tracing::debug!(?timeout, "attachments of a packet did not arrive in time");
+            self.connection.close(CloseReason::ForcedClose);
         }
     }
 }

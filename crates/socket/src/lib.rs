@@ -34,6 +34,7 @@ mod local;
 mod middleware;
 mod namespace;
 mod options;
+mod pace;
 mod parser;
 mod remote;
 mod request;

@@ -1,5 +1,6 @@
 //! The server an application begins with.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,10 +41,19 @@ pub struct SocketLimits {
     /// Events of one socket that may wait for the client's answer. Default: 10,000. Further ones fail.
     pub pending_acks_max: usize,
     /// Handlers of one client that may be under way, those not counted that wait for an answer of the client itself. Default: 1,000.
-    /// Nothing more is read from the client until some have ended.
+    /// Nothing more of what the client sends is handled until some have ended.
     pub running_handlers_max: usize,
     /// Requests to other servers, which the application makes and not a client.
     pub requests: RequestLimits,
+    /// Packets, attachments not counted, that a client may send each second, and as many at once after a pause. Default: no limit.
+    /// Nothing more of what the client sends is handled until it may send again; so it is held up and loses nothing.
+    pub events_per_second: Option<NonZeroU32>,
+    /// Bytes of packets and attachments that a client may send each second, and as many at once after a pause. Default: no limit. The
+    /// outcome is the same; a packet that is larger is handled and paid for afterwards.
+    pub bytes_per_second: Option<NonZeroU32>,
+    /// The attachments of a packet have to arrive within this time. Default: 2 min, in which 10 MB come by less than a megabit per second.
+    /// A client whose do not is closed with the reason `forced close`. Time in which we have held the client up does not count.
+    pub attachment_timeout: Duration,
 }
 
 impl Default for SocketLimits {
@@ -55,6 +65,9 @@ impl Default for SocketLimits {
             pending_acks_max: 10_000,
             running_handlers_max: 1_000,
             requests: RequestLimits::default(),
+            events_per_second: None,
+            bytes_per_second: None,
+            attachment_timeout: Duration::from_secs(120),
         }
     }
 }

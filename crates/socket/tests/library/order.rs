@@ -1,8 +1,10 @@
 //! In which order things happen, and what a handler that misbehaves costs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use synapse_hostile::{Client, Host, Polling, quick_config};
+use synapse_hostile::{Client, Host, Polling, eventually, masked, quick_config};
+use synapse_protocol::websocket::Opcode;
 use synapse_socket::{Data, Server, Socket, SocketLimits};
 use tokio::sync::{Notify, Semaphore};
 
@@ -150,6 +152,69 @@ async fn waiting_handlers_have_a_limit() {
         }
         if let Some(posting) = posting {
             drop(posting.await.unwrap());
+        }
+    }
+}
+
+/// The limit holds within what came at once: one polling body, one read of a WebSocket.
+#[tokio::test]
+async fn what_came_at_once_is_held_up_as_well() {
+    const LIMIT: usize = 10;
+    const EVENTS: usize = 5 * LIMIT;
+    let limits = SocketLimits {
+        running_handlers_max: LIMIT,
+        ..SocketLimits::default()
+    };
+    for polling in [false, true] {
+        let builder = Server::builder().config(quick_config()).limits(limits);
+        let host = Host::serve(builder.build());
+        let mut log = Log::new();
+        let open = Arc::new(Semaphore::new(0));
+        let started = Arc::new(AtomicUsize::new(0));
+        let (gate, count, writer) = (Arc::clone(&open), Arc::clone(&started), log.writer());
+        host.io.of("/").on("slow", move |Data(n): Data<usize>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let (gate, writer) = (Arc::clone(&gate), writer.clone());
+            async move {
+                gate.acquire().await.unwrap().forget();
+                writer.line(n.to_string());
+            }
+        });
+        let events = (0..EVENTS).map(|n| format!(r#"42["slow",{n}]"#));
+        let (mut websocket, mut posting) = (None, None);
+        if polling {
+            let (mut polling, _) = Polling::join(host.address).await;
+            let body: Vec<_> = events.collect();
+            posting = Some(tokio::spawn(async move {
+                assert_eq!(polling.post(&body.join("\u{1e}")).await.status, 200);
+                polling
+            }));
+        } else {
+            let mut client = Client::join(host.address).await;
+            let frames = events.map(|event| masked(Opcode::Text, event.as_bytes()));
+            client
+                .websocket
+                .send(frames.collect::<Vec<_>>().concat())
+                .await;
+            websocket = Some(client);
+        }
+        eventually("the first handlers", || {
+            started.load(Ordering::Relaxed) == LIMIT
+        })
+        .await;
+        for n in 0..EVENTS {
+            open.add_permits(1);
+            assert_eq!(log.next().await, n.to_string());
+            let running = started.load(Ordering::Relaxed) - n;
+            assert!(running <= LIMIT + 1, "{running} were under way");
+        }
+        if let Some(mut client) = websocket {
+            client.echo("through").await;
+        }
+        if let Some(posting) = posting {
+            let mut polling = posting.await.unwrap();
+            polling.post(r#"42["echo",1]"#).await;
+            assert_eq!(polling.packets().await, [r#"42["echo",1]"#]);
         }
     }
 }

@@ -10,6 +10,7 @@ mod ids;
 mod origins;
 mod packets;
 mod polling;
+mod rates;
 mod slow;
 mod storm;
 mod upgrade;
