@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::wait::eventually;
 
 /// A server on a free port of the loopback interface. It ends with its runtime.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Host {
     /// The server.
     pub io: Server,
