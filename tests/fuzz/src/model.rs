@@ -8,14 +8,13 @@ use synapse_protocol::engine::Timing;
 pub(crate) enum Did {
     Ping(u64),
     Close(u64, CloseReason),
-    GiveUpProbe(u64),
 }
 
 pub(crate) struct Model {
     pub(crate) now: u64,
     pub(crate) did: Vec<Did>,
     pub(crate) closed: Option<CloseReason>,
-    pub(crate) probing_since: Option<u64>,
+    pub(crate) is_probing: bool,
     pub(crate) is_websocket: bool,
     opened: u64,
     confirmed: bool,
@@ -24,7 +23,6 @@ pub(crate) struct Model {
     pinged: Option<u64>,
     interval: u64,
     timeout: u64,
-    upgrade: u64,
     connect: u64,
 }
 
@@ -37,7 +35,7 @@ impl Model {
             now,
             did: Vec::new(),
             closed: None,
-            probing_since: None,
+            is_probing: false,
             is_websocket,
             opened: now,
             confirmed: false,
@@ -45,7 +43,6 @@ impl Model {
             pinged: None,
             interval: millis(timing.ping_interval),
             timeout: millis(timing.ping_timeout),
-            upgrade: millis(timing.upgrade_timeout),
             connect: millis(timing.connect_timeout),
         }
     }
@@ -66,13 +63,6 @@ impl Model {
         }
         if self.closed.is_some() {
             return;
-        }
-        if self
-            .probing_since
-            .is_some_and(|since| since + self.upgrade <= now)
-        {
-            self.probing_since = None;
-            self.did.push(Did::GiveUpProbe(now));
         }
         match self.pinged {
             None if self.in_order + self.interval <= now => {
@@ -103,23 +93,21 @@ impl Model {
 
     /// Whether it starts.
     pub(crate) fn start_probe(&mut self) -> bool {
-        let starts = self.closed.is_none() && !self.is_websocket && self.probing_since.is_none();
-        if starts {
-            self.probing_since = Some(self.now);
-        }
+        let starts = self.closed.is_none() && !self.is_websocket && !self.is_probing;
+        self.is_probing |= starts;
         starts
     }
 
     /// Whether it is taken.
     pub(crate) fn complete_upgrade(&mut self) -> bool {
-        let is_taken = self.closed.is_none() && self.probing_since.take().is_some();
+        let is_taken = self.closed.is_none() && std::mem::take(&mut self.is_probing);
         self.is_websocket |= is_taken;
         is_taken
     }
 
     pub(crate) fn abandon_probe(&mut self) {
         if self.closed.is_none() {
-            self.probing_since = None;
+            self.is_probing = false;
         }
     }
 }

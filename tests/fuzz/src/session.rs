@@ -71,10 +71,7 @@ impl Pair {
                 self.session.confirm();
                 self.model.confirm();
             }
-            4 => assert_eq!(
-                self.session.start_probe(&self.timing, now).is_ok(),
-                self.model.start_probe()
-            ),
+            4 => assert_eq!(self.session.start_probe().is_ok(), self.model.start_probe()),
             5 => assert_eq!(
                 self.session.complete_upgrade().is_ok(),
                 self.model.complete_upgrade()
@@ -118,7 +115,6 @@ impl Pair {
                     Due::Nothing => break,
                     Due::Ping => self.did.push(Did::Ping(at)),
                     Due::Close(reason) => self.did.push(Did::Close(at, reason)),
-                    Due::GiveUpProbe => self.did.push(Did::GiveUpProbe(at)),
                 }
             }
         }
@@ -126,13 +122,13 @@ impl Pair {
 
     fn compare(&self) {
         assert_eq!(self.did, self.model.did);
-        let is_probing = self.model.probing_since.is_some();
+        let is_probing = self.model.is_probing;
         match self.session.state() {
             State::Closed(reason) => assert_eq!(Some(reason), self.model.closed),
             State::Polling => {
                 assert!(self.model.closed.is_none() && !self.model.is_websocket && !is_probing)
             }
-            State::Probing { .. } => assert!(self.model.closed.is_none() && is_probing),
+            State::Probing => assert!(self.model.closed.is_none() && is_probing),
             State::WebSocket => assert!(self.model.closed.is_none() && self.model.is_websocket),
         }
     }

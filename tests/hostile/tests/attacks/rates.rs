@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use synapse_hostile::{Client, Host, Polling, eventually, masked, within};
+use synapse_hostile::{Client, Frame, Host, Polling, eventually, masked, within};
 use synapse_protocol::websocket::Opcode;
 use synapse_socket::{Server, SocketLimits};
 
@@ -105,10 +105,11 @@ async fn ghsa_55mf_67qm_4wpg_attachments_that_never_come() {
         // Pongs do not keep it.
         let end = async {
             loop {
-                match client.websocket.next().await {
-                    synapse_hostile::Frame::Text(ping) if ping == "2" => client.send("3").await,
-                    other => return other,
+                let frame = client.websocket.next().await;
+                if frame != Frame::Text("2".to_owned()) {
+                    return frame;
                 }
+                client.send("3").await;
             }
         };
         let look_on = async {
@@ -116,7 +117,7 @@ async fn ghsa_55mf_67qm_4wpg_attachments_that_never_come() {
             assert_eq!(reason, Some("forced close"), "after {sent} attachments");
         };
         let (end, ()) = tokio::join!(end, look_on);
-        assert_eq!(end, synapse_hostile::Frame::Close(None));
+        assert_eq!(end, Frame::Close(None));
         bystander.send("3").await;
     }
     let (mut polling, _) = Polling::join(host.address).await;
