@@ -1,6 +1,8 @@
 //! After an attack the server's memory is what it was before. Each class of attack is made twice as often as anything is kept for reuse, and
 //! what is left on the heap is compared. One test, because the count is the process's.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 mod attacks;
 
 use std::num::NonZeroU32;
