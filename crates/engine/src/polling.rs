@@ -430,9 +430,9 @@ mod tests {
             for is_compressible in compressible {
                 let frames = crate::frames::Frames::new(&b"\x81\x024x"[..]);
                 if *is_compressible {
-                    connection.send(&frames);
+                    connection.send(Delivery::Kept, &frames);
                 } else {
-                    connection.send(&frames.uncompressed());
+                    connection.send(Delivery::Kept, &frames.uncompressed());
                 }
             }
             let mut poll = PollRequest::start(Arc::clone(&connection)).unwrap();

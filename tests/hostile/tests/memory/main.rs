@@ -40,6 +40,7 @@ fn host() -> Host {
     config.cors = Some(Cors {
         origins: Origins::List(vec!["https://app.example.com".to_owned()]),
         credentials: true,
+        ..Cors::default()
     });
     let limits = SocketLimits {
         attachment_timeout: Duration::from_millis(100),
