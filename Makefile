@@ -31,7 +31,7 @@ lint:
 deny: setup-rust
 	cargo deny --locked check licenses bans sources
 
-setup: ## Install what the tests need: redis-server, chromium, Node and its packages
+setup: ## Install what the tests need: redis-server, chromium, python-socketio, Node and its packages
 	./scripts/setup.sh
 
 setup-rust:

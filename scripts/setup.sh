@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: Debian's redis-server, chromium and Node, and the Node packages of the lock file.
+# Installs what the tests need and this machine lacks: Debian's redis-server, chromium, Node and python-socketio, and the Node packages
+# of the lock file.
 # Without root it installs nothing of the system and says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +13,10 @@ command -v npm >/dev/null || missing+=(npm)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v cc >/dev/null || missing+=(build-essential)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+# Another Python on the PATH has packages of its own, so the tests take Debian's.
+for package in socketio websocket requests aiohttp; do
+    /usr/bin/python3 -I -c "import $package" 2>/dev/null || missing+=("python3-$package")
+done
 
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

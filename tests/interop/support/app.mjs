@@ -8,7 +8,7 @@ import { freePort, Process, repository } from "./process.mjs";
 export const targets = (process.env.TARGETS ?? "synapse").split(",").map((name) => name.trim());
 
 /**
- * Starts the test application of a target. Settings: `redis` (a Redis), `pingInterval`, `pingTimeout`,
+ * Starts the test application of a target. Settings: `port` (a free one), `redis` (a Redis), `pingInterval`, `pingTimeout`,
  * `maxHttpBufferSize`, `perMessageDeflate` (its threshold), `corsOrigin`, `parser` (json or msgpack),
  * `options` (what the head of `reference-app.mjs` says of OPTIONS).
  */
@@ -30,7 +30,7 @@ function startRustApp(settings) {
 
 export async function startApplication(kind, command, args, settings) {
   const { redis, pingInterval, pingTimeout, maxHttpBufferSize, perMessageDeflate, corsOrigin, parser, options } = settings;
-  const port = await freePort();
+  const port = settings.port ?? (await freePort());
   const env = { PORT: String(port), HOST: "127.0.0.1" };
   if (redis) env.REDIS_URL = redis.url;
   if (pingInterval) env.PING_INTERVAL = String(pingInterval);

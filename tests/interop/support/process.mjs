@@ -27,9 +27,9 @@ export async function freePort() {
 export class Process {
   output = "";
 
-  constructor(command, args = [], { env = {}, cwd } = {}) {
+  constructor(command, args = [], { env = {}, cwd, stdin = "ignore" } = {}) {
     this.command = command;
-    this.child = spawn(command, args, { cwd, env: { ...cleanEnvironment(), ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(command, args, { cwd, env: { ...cleanEnvironment(), ...env }, stdio: [stdin, "pipe", "pipe"] });
     running.add(this.child);
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.setEncoding("utf8").on("data", (text) => (this.output += text));
