@@ -11,11 +11,13 @@ import json
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import socketio
 
 clients = {}
+workers = {}
 loop = asyncio.new_event_loop()
 output = threading.Lock()
 
@@ -39,7 +41,7 @@ def open_client(_number, client, url, kind, settings, options):
     """Makes a client that reports all it hears in `namespaces`, and connects it."""
     sio = clients[client] = getattr(socketio, kind)(handle_sigint=False, **settings)
     if kind == "Client":
-        receive_in_order(sio.eio)
+        workers[client] = receive_in_order(sio.eio)
     for namespace in options.get("namespaces", ["/"]):
         listen(client, sio, namespace)
     settle(sio.connect(url, **options))
@@ -48,8 +50,14 @@ def open_client(_number, client, url, kind, settings, options):
 
 def reopen(_number, client, url, options):
     """Connects a client again that was put out, once it has ended all that belonged to its connection."""
-    settle(clients[client].eio.wait())
-    settle(clients[client].connect(url, **options))
+    sio = clients[client]
+    settle(sio.eio.wait())
+    if client in workers:
+        # It may be a message that disconnects it.
+        workers[client].submit(int).result()
+    while sio.eio.state != "disconnected":
+        time.sleep(0.01)
+    settle(sio.connect(url, **options))
     return True
 
 
@@ -103,6 +111,7 @@ def receive_in_order(engine):
         return starter(target, *arguments, **keywords)
 
     engine.start_background_task = start_background_task
+    return worker
 
 
 def settle(value):
