@@ -174,6 +174,33 @@ fn files_stay_small_enough_for_one_noun() {
     }
 }
 
+/// Every row of the table of features names the file of a test and its name.
+#[test]
+fn every_feature_is_shown_by_a_test_that_is_there() {
+    let root = root();
+    let table = fs::read_to_string(root.join("docs/features.md")).unwrap();
+    let rows = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .filter(|row| !row.starts_with("---") && !row.ends_with("shown by"));
+    let mut count = 0;
+    for row in rows {
+        let shown_by = row.rsplit(" | ").next().unwrap_or_default();
+        let (path, name) = shown_by
+            .strip_prefix('`')
+            .and_then(|rest| rest.strip_suffix('"')?.split_once("` \""))
+            .unwrap_or_else(|| panic!("end this row with `file` \"name of the test\": {row}"));
+        let text = fs::read_to_string(root.join(path))
+            .unwrap_or_else(|error| panic!("{path} in this row: {error}: {row}"));
+        assert!(
+            text.contains(name),
+            "{path} has no test \"{name}\", which this row names: {row}"
+        );
+        count += 1;
+    }
+    assert!(count >= 50, "{count} rows of features only");
+}
+
 #[test]
 fn every_library_forbids_or_denies_unsafe_code() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
