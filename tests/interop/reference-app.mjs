@@ -13,10 +13,12 @@ import { createAdapter } from "@socket.io/redis-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 import msgpackParser from "socket.io-msgpack-parser";
+import { serveApi } from "./reference-api.mjs";
 
 const { PORT = "0", HOST = "127.0.0.1", REDIS_URL, CORS_ORIGIN, PARSER } = process.env;
 
 const options = {
+  cleanupEmptyChildNamespaces: true,
   pingInterval: numberFrom("PING_INTERVAL", 25_000),
   pingTimeout: numberFrom("PING_TIMEOUT", 20_000),
   maxHttpBufferSize: numberFrom("MAX_HTTP_BUFFER_SIZE", 1_000_000),
@@ -44,6 +46,7 @@ if (testHeaders) {
 }
 if (idPrefix) io.engine.generateId = () => idPrefix + randomBytes(15).toString("base64url").slice(idPrefix.length);
 for (const name of ["/", "/custom", "/guarded"]) serve(io.of(name));
+serveApi(io);
 io.of("/guarded").use((socket, next) => {
   if (socket.handshake.auth.token === "letmein") return next();
   next(Object.assign(new Error("not authorized"), { data: { code: 401 } }));

@@ -123,7 +123,7 @@ fn install(server: &Server, relay: &Relay) {
             Receivers::Rooms => namespace.on(event, async |socket: Socket, event: Arguments| {
                 to_rooms(&socket, event)
             }),
-        }
+        };
     }
 }
 

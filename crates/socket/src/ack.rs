@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 
 use std::sync::Arc;
 
+use crate::refusal::Refusal;
+use crate::reply::IntoAck;
 use crate::socket::Socket;
 
 /// Answers an event of a client. Sending without the client waiting does nothing, and so does sending twice for the client: it takes
@@ -36,6 +38,27 @@ impl Ack {
                 Err(error) => tracing::warn!(%error, "failed to answer an event"),
             }
         }
+    }
+
+    /// Answers with `{ "error": message, "data": data }`, as it is answered for a handler that returns an error.
+    pub fn refuse(&self, refusal: impl Into<Refusal>) {
+        if self.id.is_some() {
+            self.send_arguments(&refusal.into().to_arguments());
+        }
+    }
+
+    /// Answers with what a handler has returned.
+    pub(crate) fn conclude(&self, returned: impl IntoAck) {
+        if let Err(refusal) = returned.answer(self) {
+            tracing::debug!(socket = %self.socket.id(), %refusal, "a handler refused an event");
+            self.refuse_and_raise(refusal);
+        }
+    }
+
+    /// Tells the client, if it waits, and the handlers of errors.
+    pub(crate) fn refuse_and_raise(&self, refusal: Refusal) {
+        self.refuse(refusal.clone());
+        self.socket.raise(refusal.into());
     }
 
     /// Answers with arguments that are encoded already.

@@ -9,6 +9,7 @@ use synapse_protocol::socket::{Arguments, SerializeError};
 
 use crate::namespace::NamespaceInner;
 use crate::rooms::IntoRooms;
+use crate::typed::EventType;
 
 /// Whom an event or an operation is for, on all servers of the cluster unless it is [`local`](Self::local). Each call narrows or widens a
 /// copy; nothing happens before the last one.
@@ -81,6 +82,11 @@ impl Broadcaster {
     pub fn emit<T: Serialize>(self, event: &str, data: T) -> Result<(), SerializeError> {
         self.emit_arguments(Arguments::event(event, &data)?);
         Ok(())
+    }
+
+    /// Sends an event that has a type of its own.
+    pub fn emit_event<E: EventType + Serialize>(self, event: &E) -> Result<(), SerializeError> {
+        self.emit(E::NAME, event)
     }
 
     /// Sends an event that is encoded already, its name first.

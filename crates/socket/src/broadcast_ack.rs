@@ -152,6 +152,9 @@ impl NamespaceInner {
             socket.send_in_batch(&frames, delivery, &mut batch);
         }
         drop(batch);
+        for socket in &sockets {
+            socket.show(&broadcast.arguments);
+        }
         asked.sockets = sockets.iter().map(|socket| socket.id()).collect();
         asked
     }

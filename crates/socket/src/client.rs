@@ -1,6 +1,7 @@
 //! One client of the server: its session, with its sockets in the namespaces it has joined.
 
-use std::borrow::Cow;
+mod joining;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,16 +9,18 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use smallvec::SmallVec;
-use synapse_engine::{Connection, Delivery};
+use synapse_engine::Connection;
+use synapse_protocol::CloseReason;
 use synapse_protocol::engine::Message;
-use synapse_protocol::socket::{Arguments, Assembler, Incoming, Outgoing};
-use synapse_protocol::{CloseReason, SocketId};
+use synapse_protocol::socket::{Arguments, Assembler, Incoming};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::ack::Ack;
-use crate::extract::Event;
-use crate::handler::Running;
-use crate::middleware::{BoxedMiddleware, Refusal};
+use self::joining::Joining;
+use crate::error::SocketError;
+use crate::event::{Event, Occasion};
+use crate::gate::Gate;
+use crate::handler::{BoxedHandler, Running};
+use crate::listeners::calls;
 use crate::pace::Pace;
 use crate::server::ServerInner;
 use crate::socket::{Notice, Socket};
@@ -28,11 +31,19 @@ pub struct Client {
     connection: Arc<Connection>,
     sockets: SmallVec<[Socket; 1]>,
     assembler: Assembler,
-    /// Handlers that wait for something.
-    running: Option<Box<FuturesUnordered<Running>>>,
+    /// What most clients have none of at most times.
+    pending: Option<Box<Pending>>,
     /// When the attachments that are awaited must have arrived, once the task has had to wait for them.
     attachments_due: Option<Pin<Box<Sleep>>>,
     pace: Option<Box<Pace>>,
+}
+
+/// What waits for something.
+#[derive(Default)]
+struct Pending {
+    handlers: FuturesUnordered<Running>,
+    gates: Vec<Gate>,
+    joining: Vec<Joining>,
 }
 
 impl Client {
@@ -42,7 +53,7 @@ impl Client {
             connection,
             sockets: SmallVec::new(),
             assembler: Assembler::default(),
-            running: None,
+            pending: None,
             attachments_due: None,
             pace: None,
         }
@@ -50,11 +61,16 @@ impl Client {
 
     fn handle(&mut self, incoming: Incoming<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         match incoming {
-            Incoming::Connect { namespace, auth } => self.handle_connect(namespace, auth, cx),
+            Incoming::Connect { namespace, auth } => {
+                self.handle_connect(namespace, auth.as_deref(), cx)
+            }
             Incoming::Disconnect { namespace } => {
                 if let Some(socket) = self.find(namespace) {
                     socket.end(CloseReason::ClientNamespaceDisconnect, Notice::None);
-                    self.sockets.retain(|socket| !socket.has_ended());
+                    self.forget_ended();
+                } else if let Some(pending) = &mut self.pending {
+                    let joining = &mut pending.joining;
+                    joining.retain(|joining| joining.request.name() != namespace);
                 }
                 Ok(())
             }
@@ -85,66 +101,15 @@ impl Client {
             .find(|socket| socket.namespace_name() == namespace && !socket.has_ended())
     }
 
-    fn handle_connect(
-        &mut self,
-        name: &str,
-        auth: Option<Cow<'_, str>>,
-        cx: &mut Context<'_>,
-    ) -> Result<(), CloseReason> {
+    fn forget_ended(&mut self) {
         self.sockets.retain(|socket| !socket.has_ended());
-        if self.find(name).is_some() {
-            return Err(CloseReason::ForcedServerClose);
+        if let Some(pending) = &mut self.pending {
+            pending.gates.retain(|gate| !gate.socket().has_ended());
         }
-        let Some(namespace) = self.server.find_namespace(name) else {
-            self.refuse(name, &Refusal::new("Invalid namespace"));
-            return Ok(());
-        };
-        if self.sockets.len() >= self.server.limits.namespaces_max {
-            self.refuse(name, &Refusal::new("Too many namespaces"));
-            return Ok(());
-        }
-        let Some(id) = new_socket_id() else {
-            return Err(CloseReason::ForcedServerClose);
-        };
-        let middlewares = namespace.middlewares();
-        let socket = Socket::new(
-            id,
-            namespace,
-            Arc::clone(&self.connection),
-            auth.map(Box::from),
-        );
-        self.sockets.push(socket.clone());
-        if middlewares.is_empty() {
-            self.welcome(&socket, cx)
-        } else {
-            self.run(Box::pin(admit(socket, middlewares)), cx)
-        }
-    }
-
-    /// Lets a client in and runs the handlers that wait for it.
-    fn welcome(&mut self, socket: &Socket, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        if socket.begin() {
-            let started = catch_unwind(AssertUnwindSafe(|| start_connect_handlers(socket)));
-            for running in started.map_err(|_| panicked())? {
-                self.run(running, cx)?;
-            }
-        }
-        Ok(())
     }
 
     fn waiting_callers(&self) -> usize {
         self.sockets.iter().map(Socket::waiting_callers).sum()
-    }
-
-    fn refuse(&self, namespace: &str, refusal: &Refusal) {
-        let json = refusal.to_json();
-        let packet = Outgoing::ConnectError {
-            namespace,
-            json: &json,
-        };
-        self.server
-            .parser
-            .send(&self.connection, Delivery::Kept, &packet);
     }
 
     fn handle_event(
@@ -162,22 +127,105 @@ impl Client {
             // An event before the middlewares have let the client in.
             return Err(CloseReason::ForcedServerClose);
         }
-        let handlers = socket.handlers(&arguments.event_name());
-        let ack = Ack::new(socket.clone(), id);
-        for handler in handlers {
-            let event = Event {
-                socket: &socket,
-                arguments,
-                ack: &ack,
-            };
-            let started = catch_unwind(AssertUnwindSafe(|| handler(&event)));
-            match started {
-                Ok(Some(running)) => self.run(running, cx)?,
-                Ok(None) => (),
-                Err(_) => return Err(panicked()),
-            }
+        let namespace = socket.namespace().handlers();
+        let listeners = &namespace.listeners;
+        let name = arguments.event_name();
+        let occasion = Occasion::Event { id };
+        let event = Event {
+            socket: &socket,
+            name: &name,
+            arguments,
+            occasion: &occasion,
+        };
+        if socket.has_listeners() {
+            let own: Vec<BoxedHandler> = socket.read_listeners(|listeners| calls(&listeners.any));
+            self.start_all(&own, &event, cx)?;
+        }
+        for listener in &listeners.any {
+            self.start(listener.call(), &event, cx)?;
+        }
+        if let Some(gate) = self.gate_of(&socket) {
+            gate.push(arguments.clone(), id);
+            return Ok(());
+        }
+        if listeners.middlewares.is_empty() && !socket.has_middlewares() {
+            return self.dispatch(&event, cx);
+        }
+        let mut gate = Gate::new(socket.clone());
+        gate.push(arguments.clone(), id);
+        if self.pass(&mut gate, cx)?.is_pending() {
+            self.pending.get_or_insert_default().gates.push(gate);
         }
         Ok(())
+    }
+
+    fn gate_of(&mut self, socket: &Socket) -> Option<&mut Gate> {
+        let gates = &mut self.pending.as_mut()?.gates;
+        gates
+            .iter_mut()
+            .find(|gate| gate.socket().id() == socket.id())
+    }
+
+    /// Lets events through until one has to wait.
+    fn pass(&mut self, gate: &mut Gate, cx: &mut Context<'_>) -> Result<Poll<()>, CloseReason> {
+        loop {
+            let polled = catch_unwind(AssertUnwindSafe(|| gate.poll(cx)));
+            match polled.map_err(|_| panicked())? {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(None) => return Ok(Poll::Ready(())),
+                Poll::Ready(Some((arguments, id))) => {
+                    let socket = gate.socket().clone();
+                    self.dispatch(
+                        &Event {
+                            socket: &socket,
+                            name: &arguments.event_name(),
+                            arguments: &arguments,
+                            occasion: &Occasion::Event { id },
+                        },
+                        cx,
+                    )?;
+                }
+            }
+        }
+    }
+
+    /// Calls the handlers of an event that has passed all middlewares.
+    fn dispatch(&mut self, event: &Event<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        self.start_all(&event.socket.take_handlers(event.name), event, cx)?;
+        let namespace = event.socket.namespace().handlers();
+        let listeners = namespace.listeners.events.get(event.name);
+        for listener in listeners.into_iter().flatten() {
+            self.start(listener.call(), event, cx)?;
+        }
+        Ok(())
+    }
+
+    fn start_all(
+        &mut self,
+        handlers: &[BoxedHandler],
+        event: &Event<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), CloseReason> {
+        handlers
+            .iter()
+            .try_for_each(|handler| self.start(handler, event, cx))
+    }
+
+    fn start(
+        &mut self,
+        handler: &BoxedHandler,
+        event: &Event<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), CloseReason> {
+        let started = catch_unwind(AssertUnwindSafe(|| handler(event)));
+        match started.map_err(|_| panicked())? {
+            Ok(running) => self.run(running, cx),
+            Err(error) => {
+                tracing::debug!(event = event.name, %error, "did not call a handler");
+                event.ack().refuse_and_raise(error.into());
+                Ok(())
+            }
+        }
     }
 
     /// Polls a handler once, at its event. One that waits for something stays in this task, where the cost of waking it is least.
@@ -185,11 +233,40 @@ impl Client {
         match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
             Ok(Poll::Ready(())) => Ok(()),
             Ok(Poll::Pending) => {
-                self.running.get_or_insert_default().push(running);
+                self.pending.get_or_insert_default().handlers.push(running);
                 Ok(())
             }
             Err(_) => Err(panicked()),
         }
+    }
+
+    /// Goes on with what waits.
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        let handlers = &mut pending.handlers;
+        while catch_unwind(AssertUnwindSafe(|| {
+            matches!(
+                Pin::new(&mut *handlers).poll_next(cx),
+                Poll::Ready(Some(()))
+            )
+        }))
+        .map_err(|_| panicked())?
+        {}
+        let joining = std::mem::take(&mut pending.joining);
+        for mut gate in std::mem::take(&mut pending.gates) {
+            if self.pass(&mut gate, cx)?.is_pending() {
+                self.pending.get_or_insert_default().gates.push(gate);
+            }
+        }
+        for joining in joining {
+            self.decide(joining, cx)?;
+        }
+        self.pending.take_if(|pending| {
+            pending.handlers.is_empty() && pending.gates.is_empty() && pending.joining.is_empty()
+        });
+        Ok(())
     }
 }
 
@@ -199,45 +276,11 @@ fn panicked() -> CloseReason {
     CloseReason::ForcedServerClose
 }
 
-/// Asks the middlewares one after the other, then lets the client in or refuses it.
-async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
-    let arguments = Arguments::default();
-    let ack = Ack::new(socket.clone(), None);
-    for middleware in middlewares {
-        let deciding = middleware(&Event {
-            socket: &socket,
-            arguments: &arguments,
-            ack: &ack,
-        });
-        let decision = match deciding {
-            Ok(deciding) => deciding.await,
-            Err(refusal) => Err(refusal),
-        };
-        if socket.has_ended() {
-            return;
-        }
-        if let Err(refusal) = decision {
-            let json = refusal.to_json();
-            socket.send(&Outgoing::ConnectError {
-                namespace: socket.namespace_name(),
-                json: &json,
-            });
-            socket.end(CloseReason::ServerNamespaceDisconnect, Notice::None);
-            return;
-        }
-    }
-    if socket.begin() {
-        let handlers: FuturesUnordered<Running> =
-            start_connect_handlers(&socket).into_iter().collect();
-        futures_util::StreamExt::collect::<()>(handlers).await;
-    }
-}
-
 /// Handlers of a client that has gone end in a task of their own. One that panics ends none of the others.
-async fn run_to_the_end(mut running: Box<FuturesUnordered<Running>>) {
+async fn run_to_the_end(mut running: FuturesUnordered<Running>) {
     std::future::poll_fn(|cx| {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *running).poll_next(cx))) {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut running).poll_next(cx))) {
                 Ok(Poll::Ready(Some(()))) => (),
                 Ok(Poll::Ready(None)) => return Poll::Ready(()),
                 Ok(Poll::Pending) => return Poll::Pending,
@@ -248,44 +291,19 @@ async fn run_to_the_end(mut running: Box<FuturesUnordered<Running>>) {
     .await;
 }
 
-fn start_connect_handlers(socket: &Socket) -> SmallVec<[Running; 1]> {
-    let arguments = Arguments::default();
-    let ack = Ack::new(socket.clone(), None);
-    let event = Event {
-        socket,
-        arguments: &arguments,
-        ack: &ack,
-    };
-    socket
-        .namespace()
-        .connect_handlers()
-        .iter()
-        .filter_map(|handler| handler(&event))
-        .collect()
-}
-
-/// An id that cannot be guessed; none when the system has no randomness to give.
-fn new_socket_id() -> Option<SocketId> {
-    let mut random = [0; 15];
-    match getrandom::fill(&mut random) {
-        Ok(()) => Some(SocketId::from_random(random)),
-        Err(error) => {
-            tracing::error!(%error, "failed to draw a socket id");
-            None
-        }
-    }
-}
-
 impl synapse_engine::Client for Client {
     fn message(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
-        let limits = self.server.limits.packets;
+        let limits = self.server.limits().packets;
         let bytes = match &message {
             Message::Text(text) => text.len(),
             Message::Binary(data) => data.len(),
         };
         // The assembler lends the namespace of a packet, so it is not a part of `self` while the packet is handled.
         let mut assembler = std::mem::take(&mut self.assembler);
-        let incoming = self.server.parser.decode(&message, &mut assembler, &limits);
+        let incoming = self
+            .server
+            .parser()
+            .decode(&message, &mut assembler, &limits);
         let is_whole = matches!(incoming, Ok(Some(_)));
         if is_whole {
             self.attachments_due = None;
@@ -298,6 +316,9 @@ impl synapse_engine::Client for Client {
             Ok(None) => Ok(()),
             Err(error) => {
                 tracing::debug!(%error, "failed to decode a packet");
+                for socket in self.sockets.iter().filter(|socket| socket.is_in()) {
+                    socket.raise(SocketError::Packet(error.clone()));
+                }
                 Err(CloseReason::ForcedClose)
             }
         };
@@ -306,7 +327,9 @@ impl synapse_engine::Client for Client {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) {
-        self.poll_running(cx);
+        if let Err(reason) = self.poll_pending(cx) {
+            self.connection.close(reason);
+        }
         if let Some(pace) = &mut self.pace {
             // What is left unread is read in the next run.
             let _ = pace.poll(cx);
@@ -317,10 +340,13 @@ impl synapse_engine::Client for Client {
     }
 
     fn is_busy(&self) -> bool {
-        let limit = self.server.limits.running_handlers_max;
-        let running = self.running.as_ref().map_or(0, |running| running.len());
+        let waiting = self.pending.as_ref().map_or(0, |pending| {
+            let held_back: usize = pending.gates.iter().map(Gate::len).sum();
+            pending.handlers.len() + held_back
+        });
+        let limit = self.server.limits().running_handlers_max;
         // The answers to what handlers have asked the client lie behind its events: they would wait for each other.
-        let is_full = running >= limit && running >= limit.saturating_add(self.waiting_callers());
+        let is_full = waiting >= limit && waiting >= limit.saturating_add(self.waiting_callers());
         is_full || self.pace.as_ref().is_some_and(|pace| pace.is_paused())
     }
 
@@ -334,33 +360,18 @@ impl synapse_engine::Client for Client {
         for socket in self.sockets.drain(..) {
             socket.end(reason, Notice::None);
         }
-        if let Some(running) = self.running.take() {
-            self.connection.runtime().spawn(run_to_the_end(running));
+        if let Some(pending) = self.pending.take()
+            && !pending.handlers.is_empty()
+        {
+            let ending = run_to_the_end(pending.handlers);
+            self.connection.runtime().spawn(ending);
         }
     }
 }
 
 impl Client {
-    fn poll_running(&mut self, cx: &mut Context<'_>) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        loop {
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut **running).poll_next(cx))) {
-                Ok(Poll::Ready(Some(()))) => (),
-                Ok(Poll::Ready(None)) => break,
-                Ok(Poll::Pending) => return,
-                Err(_) => {
-                    self.connection.close(panicked());
-                    return;
-                }
-            }
-        }
-        self.running = None;
-    }
-
     fn keep_pace(&mut self, events: usize, bytes: usize) {
-        let limits = &self.server.limits;
+        let limits = self.server.limits();
         if limits.events_per_second.is_some() || limits.bytes_per_second.is_some() {
             let now = Instant::now();
             self.pace
@@ -371,7 +382,7 @@ impl Client {
 
     /// Ends a client that keeps us waiting for attachments. The timer is there only while the task waits for some.
     fn poll_attachments(&mut self, cx: &mut Context<'_>) {
-        let timeout = self.server.limits.attachment_timeout;
+        let timeout = self.server.limits().attachment_timeout;
         let is_busy = synapse_engine::Client::is_busy(self);
         let due = self
             .attachments_due

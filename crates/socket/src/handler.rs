@@ -3,18 +3,40 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::extract::{Event, FromEvent};
+use futures_util::FutureExt as _;
+
+use crate::event::Event;
+use crate::extract::{ExtractError, FromEvent};
+use crate::reply::IntoAck;
 
 /// A handler that has been called and is under way.
 pub(crate) type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A handler with its parameters forgotten.
-pub(crate) type BoxedHandler = Arc<dyn Fn(&Event<'_>) -> Option<Running> + Send + Sync>;
+pub(crate) type BoxedHandler =
+    Arc<dyn Fn(&Event<'_>) -> Result<Running, ExtractError> + Send + Sync>;
 
-/// An async function of up to six parameters that are each [`FromEvent`].
+/// An async function of up to six parameters that are each [`FromEvent`], which returns what [`IntoAck`] lists.
 ///
-/// It is polled at its event, in the order of the events; while it waits for something, later events are handled. It runs in the task
-/// of its client's connection, so work that blocks the thread belongs into `tokio::task::spawn_blocking`.
+/// It is polled at its event, in the order of the events; while it waits for something, later events are handled. When a parameter does not
+/// fit it is not called, and the client is told as it is told an error that the handler returns.
+///
+/// It runs in the task of its client's connection: what blocks the thread holds up other clients too and belongs into
+/// `tokio::task::spawn_blocking`. One that panics costs its own client the connection, and nobody else anything.
+///
+/// ```no_run
+/// use synapse_socket::{Data, Refusal, Reply, Server};
+///
+/// # fn expensive(password: &str) -> String { password.to_owned() }
+/// async fn hash(Data(password): Data<String>) -> Result<Reply<String>, Refusal> {
+///     let hash = tokio::task::spawn_blocking(move || expensive(&password)).await;
+///     hash.map(Reply).map_err(Refusal::internal)
+/// }
+///
+/// # fn example(io: Server) {
+/// io.of("/").on("hash", hash);
+/// # }
+/// ```
 pub trait Handler<Parameters>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_boxed(self) -> BoxedHandlerOpaque;
@@ -35,23 +57,22 @@ macro_rules! handler {
         impl<Function, Returned, $($parameter),*> Handler<($($parameter,)*)> for Function
         where
             Function: Fn($($parameter),*) -> Returned + Send + Sync + 'static,
-            Returned: Future<Output = ()> + Send + 'static,
+            Returned: Future<Output: IntoAck> + Send + 'static,
             $($parameter: FromEvent,)*
         {
             fn into_boxed(self) -> BoxedHandlerOpaque {
                 BoxedHandlerOpaque(Arc::new(move |event: &Event<'_>| {
                     $(
                         #[allow(non_snake_case, reason = "the type's name stands for the parameter")]
-                        let $parameter = match $parameter::from_event(event) {
-                            Ok(parameter) => parameter,
-                            Err(error) => {
-                                tracing::debug!(event = %event.arguments.event_name(), %error, "dropped an event");
-                                return None;
-                            }
-                        };
+                        let $parameter = $parameter::from_event(event)?;
                     )*
-                    let _ = event;
-                    Some(Box::pin(self($($parameter),*)) as Running)
+                    let ack = Returned::Output::MAY_ANSWER.then(|| event.ack());
+                    let running = self($($parameter),*).map(move |returned| {
+                        if let Some(ack) = ack {
+                            ack.conclude(returned);
+                        }
+                    });
+                    Ok(Box::pin(running) as Running)
                 }))
             }
         }

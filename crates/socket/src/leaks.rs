@@ -11,7 +11,7 @@ use synapse_protocol::websocket::Opcode;
 use tokio::runtime::Runtime;
 
 use crate::ack::Ack;
-use crate::middleware::Refusal;
+use crate::refusal::Refusal;
 use crate::server::Server;
 use crate::socket::{Socket, SocketInner};
 
@@ -71,9 +71,19 @@ fn start(runtime: &Runtime) -> (Server, SocketAddr, Seen) {
                 async {}
             });
             let own = socket.clone();
-            socket.on_disconnect(move |_, _| {
+            socket.on_disconnect(move || {
                 let _own = own.clone();
                 async {}
+            });
+            let own = socket.clone();
+            socket.on_any_outgoing(move |_, _| drop(own.clone()));
+            let own = socket.clone();
+            socket.use_event_middleware(move || {
+                let _own = own.clone();
+                async {
+                    tokio::task::yield_now().await;
+                    Ok(())
+                }
             });
             let _ = socket.join(["a", "b"]);
             socket.update_data(|data| data.insert("a".to_owned(), 1.into()));

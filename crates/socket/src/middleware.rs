@@ -1,45 +1,14 @@
-//! What stands between a client and a namespace.
+//! What stands between a client and a namespace, and between an event and its handlers.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use synapse_protocol::socket::Arguments;
 
-use crate::extract::{Event, FromEvent};
-
-/// Why a client may not join a namespace. It reaches the client as the error of its `connect_error` event.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    message: String,
-    data: Option<Value>,
-}
-
-impl Refusal {
-    /// A refusal with its message.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            data: None,
-        }
-    }
-
-    /// Adds what the client finds as the error's `data`. A value that does not fit into JSON is left out.
-    #[must_use]
-    pub fn with_data(mut self, data: impl Serialize) -> Self {
-        self.data = serde_json::to_value(data).ok();
-        self
-    }
-
-    pub(crate) fn to_json(&self) -> String {
-        match &self.data {
-            Some(data) => json!({ "message": self.message, "data": data }),
-            None => json!({ "message": self.message }),
-        }
-        .to_string()
-    }
-}
+use crate::event::{Event, Occasion};
+use crate::extract::FromEvent;
+use crate::refusal::Refusal;
+use crate::socket::Socket;
 
 pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
@@ -47,7 +16,8 @@ pub(crate) type Deciding = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Se
 pub(crate) type BoxedMiddleware =
     Arc<dyn Fn(&Event<'_>) -> Result<Deciding, Refusal> + Send + Sync>;
 
-/// An async function of up to four parameters that are each [`FromEvent`], which lets a client in or not.
+/// An async function of up to six parameters that are each [`FromEvent`], which lets a client in or not, or an event through or not. A
+/// parameter that does not fit refuses.
 pub trait Middleware<Parameters>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_boxed(self) -> BoxedMiddlewareOpaque;
@@ -63,6 +33,29 @@ impl std::fmt::Debug for BoxedMiddlewareOpaque {
     }
 }
 
+/// Asks middlewares one after the other, until one refuses or the socket has ended, which the caller has to look at first.
+pub(crate) async fn ask(
+    middlewares: Vec<BoxedMiddleware>,
+    socket: Socket,
+    arguments: Arguments,
+    occasion: Occasion,
+) -> Result<(), Refusal> {
+    let name = occasion.name(&arguments);
+    for middleware in middlewares {
+        let deciding = middleware(&Event {
+            socket: &socket,
+            name: &name,
+            arguments: &arguments,
+            occasion: &occasion,
+        });
+        deciding?.await?;
+        if socket.has_ended() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 macro_rules! middleware {
     ($($parameter:ident),*) => {
         impl<Function, Returned, $($parameter),*> Middleware<($($parameter,)*)> for Function
@@ -75,7 +68,7 @@ macro_rules! middleware {
                 BoxedMiddlewareOpaque(Arc::new(move |event: &Event<'_>| {
                     $(
                         #[allow(non_snake_case, reason = "the type's name stands for the parameter")]
-                        let $parameter = $parameter::from_event(event).map_err(|error| Refusal::new(error.to_string()))?;
+                        let $parameter = $parameter::from_event(event)?;
                     )*
                     let _ = event;
                     Ok(Box::pin(self($($parameter),*)) as Deciding)
@@ -90,3 +83,5 @@ middleware!(A);
 middleware!(A, B);
 middleware!(A, B, C);
 middleware!(A, B, C, D);
+middleware!(A, B, C, D, E);
+middleware!(A, B, C, D, E, F);

@@ -1,31 +1,38 @@
 //! A namespace: its sockets, its handlers and its way to the other servers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+mod listening;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use serde::Serialize;
-use smallvec::SmallVec;
 use synapse_adapter::{
     Adapter, Broadcast, ClusterMessage, Flags, OnReply, Rooms, Target, Transport,
 };
 use synapse_engine::{Batch, Delivery, Frames};
+use synapse_protocol::SocketId;
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
-use synapse_protocol::{CloseReason, SocketId};
 use tokio::runtime::Handle;
 
 use crate::broadcast::Broadcaster;
 use crate::detached::run_detached;
 use crate::handler::{BoxedHandler, Handler};
+use crate::listeners::Listeners;
 use crate::middleware::{BoxedMiddleware, Middleware};
+use crate::namespaces::Namespaces;
+use crate::parent::Parent;
 use crate::parser::Parser;
 use crate::request::PendingRequests;
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
 use crate::server_event::{BoxedServerHandler, ServerEvent};
 use crate::slow_policy::{SlowPolicies, SlowPolicy};
-use crate::socket::{BoxedDisconnectHandler, Socket, boxed_disconnect_handler};
+use crate::socket::Socket;
+use crate::state::States;
+use crate::typed::EventType;
 
 /// A namespace of the server. Cloning it is cheap, and every clone is the same namespace.
 #[derive(Clone)]
@@ -33,24 +40,42 @@ pub struct Namespace(Arc<NamespaceInner>);
 
 pub(crate) struct NamespaceInner {
     name: Box<str>,
-    limits: SocketLimits,
-    parser: Parser,
+    setup: Setup,
+    /// What a child knows of where it comes from.
+    origin: Option<Origin>,
     rooms: Rooms<Socket>,
-    handlers: RwLock<Handlers>,
+    handlers: ArcSwap<Handlers>,
+    changing: Mutex<()>,
+    /// Whether some of the handlers want to see what goes out.
+    has_taps: AtomicBool,
     adapter: OnceLock<Arc<dyn Adapter>>,
     ack_ids: AtomicU64,
     pending_requests: PendingRequests,
     slow_policies: SlowPolicies,
-    runtime: Handle,
 }
 
-#[derive(Default)]
-struct Handlers {
-    connect: SmallVec<[BoxedHandler; 1]>,
-    middlewares: Vec<BoxedMiddleware>,
-    events: HashMap<Box<str>, SmallVec<[BoxedHandler; 1]>>,
-    disconnecting: Vec<BoxedDisconnectHandler>,
-    disconnected: Vec<BoxedDisconnectHandler>,
+/// What all namespaces of a server have in common.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) limits: SocketLimits,
+    pub(crate) parser: Parser,
+    pub(crate) states: Arc<States>,
+    pub(crate) runtime: Handle,
+}
+
+struct Origin {
+    parent: Weak<Parent>,
+    namespaces: Weak<Namespaces>,
+    /// Sockets that are in it or on their way, which is counted with the table of namespaces locked.
+    users: AtomicUsize,
+}
+
+/// What an application has registered. It is read at every event and changes hardly ever, so a change makes a new one.
+#[derive(Clone, Default)]
+pub(crate) struct Handlers {
+    pub(crate) connect: Vec<BoxedHandler>,
+    pub(crate) middlewares: Vec<BoxedMiddleware>,
+    pub(crate) listeners: Listeners,
     server_events: HashMap<Box<str>, Vec<BoxedServerHandler>>,
 }
 
@@ -70,54 +95,15 @@ impl Namespace {
 
     /// Registers a middleware: clients join only if all of them agree, one after the other in the order of their registration.
     pub fn use_middleware<P>(&self, middleware: impl Middleware<P>) {
+        let middleware = middleware.into_boxed().0;
         self.0
-            .handlers
-            .write()
-            .middlewares
-            .push(middleware.into_boxed().0);
+            .change(|handlers| handlers.middlewares.push(middleware));
     }
 
     /// Registers a handler that runs for each client that has joined. It takes the [`Socket`] and whatever else it needs of the handshake.
     pub fn on_connect<P>(&self, handler: impl Handler<P>) {
-        self.0.handlers.write().connect.push(handler.into_boxed().0);
-    }
-
-    /// Registers a handler of an event, for all sockets of the namespace. It costs nothing per client.
-    pub fn on<P>(&self, event: &str, handler: impl Handler<P>) {
-        self.0
-            .handlers
-            .write()
-            .events
-            .entry(event.into())
-            .or_default()
-            .push(handler.into_boxed().0);
-    }
-
-    /// Registers a handler that runs for each socket that is about to be disconnected: it still is in its rooms until the handler first
-    /// waits.
-    pub fn on_disconnecting<F, R>(&self, handler: F)
-    where
-        F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
-    {
-        self.0
-            .handlers
-            .write()
-            .disconnecting
-            .push(boxed_disconnect_handler(handler));
-    }
-
-    /// Registers a handler that runs for each socket that has been disconnected.
-    pub fn on_disconnect<F, R>(&self, handler: F)
-    where
-        F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
-    {
-        self.0
-            .handlers
-            .write()
-            .disconnected
-            .push(boxed_disconnect_handler(handler));
+        let handler = handler.into_boxed().0;
+        self.0.change(|handlers| handlers.connect.push(handler));
     }
 
     /// Registers a handler of an event that other servers send to their peers, which are never clients.
@@ -127,13 +113,10 @@ impl Namespace {
         R: Future<Output = ()> + Send + 'static,
     {
         let handler: BoxedServerHandler = Arc::new(move |event| Box::pin(handler(event)));
-        self.0
-            .handlers
-            .write()
-            .server_events
-            .entry(event.into())
-            .or_default()
-            .push(handler);
+        self.0.change(|handlers| {
+            let handlers = &mut handlers.server_events;
+            handlers.entry_ref(event).or_default().push(handler);
+        });
     }
 
     /// Declares what becomes of an event of this name that is sent to a client which does not keep up. The last declaration of a name counts.
@@ -193,6 +176,11 @@ impl Namespace {
         self.broadcast().emit(event, data)
     }
 
+    /// Sends an event that has a type of its own to everyone in the namespace, on all servers.
+    pub fn emit_event<E: EventType + Serialize>(&self, event: &E) -> Result<(), SerializeError> {
+        self.broadcast().emit_event(event)
+    }
+
     /// The socket with this id, if it is on this server.
     pub fn socket(&self, id: SocketId) -> Option<Socket> {
         self.0.rooms.find(id)
@@ -211,19 +199,68 @@ impl std::fmt::Debug for Namespace {
 }
 
 impl NamespaceInner {
-    pub(crate) fn new(name: &str, limits: SocketLimits, parser: Parser, runtime: Handle) -> Self {
+    pub(crate) fn new(name: &str, setup: Setup) -> Self {
         Self {
             name: name.into(),
-            limits,
-            parser,
-            rooms: Rooms::new(limits.rooms),
-            handlers: RwLock::default(),
+            origin: None,
+            rooms: Rooms::new(setup.limits.rooms),
+            handlers: ArcSwap::default(),
+            changing: Mutex::new(()),
+            has_taps: AtomicBool::new(false),
             adapter: OnceLock::new(),
             ack_ids: AtomicU64::new(0),
             pending_requests: PendingRequests::default(),
             slow_policies: SlowPolicies::default(),
-            runtime,
+            setup,
         }
+    }
+
+    /// A child, which begins with the handlers of its parent.
+    pub(crate) fn new_child(
+        name: &str,
+        setup: Setup,
+        parent: &Arc<Parent>,
+        namespaces: &Arc<Namespaces>,
+    ) -> Self {
+        let template = &parent.template().0;
+        Self {
+            origin: Some(Origin {
+                parent: Arc::downgrade(parent),
+                namespaces: Arc::downgrade(namespaces),
+                users: AtomicUsize::new(0),
+            }),
+            handlers: ArcSwap::new(template.handlers.load_full()),
+            has_taps: AtomicBool::new(template.has_taps()),
+            slow_policies: template.slow_policies.copy(),
+            ..Self::new(name, setup)
+        }
+    }
+
+    pub(crate) fn is_child_of(&self, parent: &Parent) -> bool {
+        let origin = self.origin.as_ref();
+        origin.is_some_and(|origin| std::ptr::eq(origin.parent.as_ptr(), parent))
+    }
+
+    /// A socket is on its way in.
+    pub(crate) fn enter(&self) {
+        if let Some(origin) = &self.origin {
+            origin.users.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// A socket that was on its way, or in, is gone. The last one may take the namespace with it.
+    pub(crate) fn leave(&self) {
+        if let Some(origin) = &self.origin
+            && origin.users.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(namespaces) = origin.namespaces.upgrade()
+        {
+            namespaces.clean(self);
+        }
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        let origin = self.origin.as_ref();
+        origin.is_some_and(|origin| origin.users.load(Ordering::Acquire) > 0)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -231,11 +268,11 @@ impl NamespaceInner {
     }
 
     pub(crate) fn limits(&self) -> &SocketLimits {
-        &self.limits
+        &self.setup.limits
     }
 
     pub(crate) fn parser(&self) -> Parser {
-        self.parser
+        self.setup.parser
     }
 
     pub(crate) fn rooms(&self) -> &Rooms<Socket> {
@@ -264,33 +301,33 @@ impl NamespaceInner {
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
+        &self.setup.runtime
     }
 
     pub(crate) fn next_ack_id(&self) -> u64 {
         self.ack_ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn push_handlers(&self, event: &str, handlers: &mut SmallVec<[BoxedHandler; 2]>) {
-        if let Some(found) = self.handlers.read().events.get(event) {
-            handlers.extend(found.iter().cloned());
-        }
+    /// What is registered at this moment, for as long as it takes to call it.
+    pub(crate) fn handlers(&self) -> arc_swap::Guard<Arc<Handlers>> {
+        self.handlers.load()
     }
 
-    pub(crate) fn connect_handlers(&self) -> SmallVec<[BoxedHandler; 1]> {
-        self.handlers.read().connect.clone()
+    fn change(&self, change: impl FnOnce(&mut Handlers)) {
+        let _changing = self.changing.lock();
+        let mut handlers = Handlers::clone(&self.handlers.load());
+        change(&mut handlers);
+        let has_taps = !handlers.listeners.any_outgoing.is_empty();
+        self.handlers.store(Arc::new(handlers));
+        self.has_taps.store(has_taps, Ordering::Release);
     }
 
-    pub(crate) fn middlewares(&self) -> Vec<BoxedMiddleware> {
-        self.handlers.read().middlewares.clone()
+    pub(crate) fn has_taps(&self) -> bool {
+        self.has_taps.load(Ordering::Acquire)
     }
 
-    pub(crate) fn disconnecting_handlers(&self) -> Vec<BoxedDisconnectHandler> {
-        self.handlers.read().disconnecting.clone()
-    }
-
-    pub(crate) fn disconnect_handlers(&self) -> Vec<BoxedDisconnectHandler> {
-        self.handlers.read().disconnected.clone()
+    pub(crate) fn states(&self) -> &States {
+        &self.setup.states
     }
 
     /// Sends to the other servers.
@@ -302,7 +339,7 @@ impl NamespaceInner {
 
     /// A broadcast's frames, as its flags want them. `None` if it cannot be written.
     pub(crate) fn frames(&self, packet: &Outgoing<'_>, flags: &Flags) -> Option<Frames> {
-        let frames = self.parser.frames(packet)?;
+        let frames = self.setup.parser.frames(packet)?;
         Some(match flags.compress {
             Some(false) => frames.uncompressed(),
             Some(true) | None => frames,
@@ -330,17 +367,26 @@ impl NamespaceInner {
             self.delivery(&broadcast.arguments)
         };
         let mut batch = Batch::default();
+        // Listeners may do what they like, so none is called while rooms are locked.
+        let mut tapped = Vec::new();
+        let all_tapped = self.has_taps();
         self.rooms.select(&broadcast.target, |socket| {
             socket.send_in_batch(&frames, delivery, &mut batch);
+            if (all_tapped || socket.has_taps()) && socket.is_in() {
+                tapped.push(socket.clone());
+            }
         });
+        drop(batch);
+        for socket in tapped {
+            socket.show(&broadcast.arguments);
+        }
     }
 
     /// Hands an event of another server to the handlers that wait for it. When there are none the sender is answered at once, so that it
     /// does not wait in vain.
     pub(crate) fn handle_server_event(&self, arguments: Arguments, reply: Option<OnReply>) {
         let handlers = self
-            .handlers
-            .read()
+            .handlers()
             .server_events
             .get(&*arguments.event_name())
             .cloned()
@@ -355,7 +401,7 @@ impl NamespaceInner {
         let event = ServerEvent::new(arguments, reply);
         for handler in handlers {
             let event = event.clone();
-            run_detached(&self.runtime, move || handler(event));
+            run_detached(&self.setup.runtime, move || handler(event));
         }
     }
 

@@ -4,10 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use http::HeaderMap;
 use http::request::Parts;
-use parking_lot::RwLock;
 use serde::Serialize;
 use synapse_adapter::{AdapterFactory, RoomLimits, bus};
 use synapse_engine::{
@@ -20,11 +18,14 @@ use tokio::runtime::Handle;
 use crate::broadcast::Broadcaster;
 use crate::client::Client;
 use crate::hooks::Hooks;
-use crate::local::Local;
-use crate::namespace::{Namespace, NamespaceInner};
+use crate::namespace::{Namespace, Setup};
+use crate::namespaces::Namespaces;
+use crate::parent::{Matches, NamespaceRequest, ParentNamespace};
 use crate::parser::Parser;
 use crate::request::RequestLimits;
 use crate::rooms::IntoRooms;
+use crate::state::States;
+use crate::typed::EventType;
 
 /// How long a closing server waits for its clients to be told.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ pub struct SocketLimits {
     pub packets: PacketLimits,
     /// Namespaces that one client may be in at a time. Default: 64. Further ones are refused with a `connect_error`.
     pub namespaces_max: usize,
+    /// Children of all [`ParentNamespace`]s together. Default: 10,000. Further ones are refused with a `connect_error`.
+    pub child_namespaces_max: usize,
     /// Events of one socket that may wait for the client's answer. Default: 10,000. Further ones fail.
     pub pending_acks_max: usize,
     /// Handlers of one client that may be under way, those not counted that wait for an answer of the client itself. Default: 1,000.
@@ -62,6 +65,7 @@ impl Default for SocketLimits {
             rooms: RoomLimits::default(),
             packets: PacketLimits::default(),
             namespaces_max: 64,
+            child_namespaces_max: 10_000,
             pending_acks_max: 10_000,
             running_handlers_max: 1_000,
             requests: RequestLimits::default(),
@@ -88,6 +92,8 @@ pub struct ServerBuilder {
     limits: SocketLimits,
     parser: Parser,
     adapter: Option<Arc<dyn AdapterFactory>>,
+    states: States,
+    cleanup_empty_child_namespaces: bool,
     pub(crate) hooks: Hooks,
 }
 
@@ -116,20 +122,36 @@ impl ServerBuilder {
         self
     }
 
+    /// A value that handlers and middlewares take as [`State`](crate::State). There is one of each type; a further one takes its place.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Whether a child of a [`ParentNamespace`] goes when its last socket leaves, or is refused. Default: false.
+    pub fn cleanup_empty_child_namespaces(mut self, cleanup: bool) -> Self {
+        self.cleanup_empty_child_namespaces = cleanup;
+        self
+    }
+
     /// The server, with its main namespace.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build(self) -> Server {
-        let application = Application(Arc::new(ServerInner {
-            namespaces: RwLock::default(),
-            adapter: self.adapter.unwrap_or_else(bus::alone),
+        let setup = Setup {
             limits: self.limits,
             parser: self.parser,
-            hooks: self.hooks,
+            states: Arc::new(self.states),
             runtime: Handle::current(),
+        };
+        let adapter = self.adapter.unwrap_or_else(bus::alone);
+        let namespaces = Namespaces::new(adapter, setup, self.cleanup_empty_child_namespaces);
+        let application = Application(Arc::new(ServerInner {
+            namespaces: Arc::new(namespaces),
+            hooks: self.hooks,
         }));
-        application.0.namespace("/");
+        application.0.namespaces.of("/");
         Server {
             engine: Engine::new(self.config, Arc::new(application)),
         }
@@ -142,14 +164,83 @@ impl Server {
         ServerBuilder::default()
     }
 
-    /// The namespace of that name, which exists from then on. A missing leading slash is added.
+    /// The namespace of that name, which exists from then on. A missing leading slash is added. If the name fits the pattern of a
+    /// [`ParentNamespace`], it is a child of that.
     pub fn of(&self, name: &str) -> Namespace {
-        Namespace::new(self.inner().namespace(name))
+        Namespace::new(self.inner().namespaces.of(name))
+    }
+
+    /// Makes namespaces come into being when a client asks for one whose name fits a pattern. The pattern may fit anywhere in the name, so
+    /// it usually begins with `^` and ends with `$`. Its form is that of the [`regex`] crate.
+    ///
+    /// How many there may be is limited by [`SocketLimits::child_namespaces_max`].
+    ///
+    /// ```no_run
+    /// use synapse_socket::{Namespace, Server};
+    ///
+    /// # fn example(io: Server) -> Result<(), Box<dyn std::error::Error>> {
+    /// let rooms = io.of_regex(r"^/room-\d+$")?;
+    /// rooms.on_connect(|namespace: Namespace| async move {
+    ///     println!("somebody joined {}", namespace.name());
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn of_regex(&self, pattern: &str) -> Result<ParentNamespace, regex::Error> {
+        Ok(self.parent(Matches::Pattern(regex::Regex::new(pattern)?)))
+    }
+
+    /// Makes namespaces come into being when a client asks for one that `decide` agrees to. Names begin with a slash. It is not asked about
+    /// namespaces that there are. While it waits, other packets of the client are handled.
+    ///
+    /// How many there may be is limited by [`SocketLimits::child_namespaces_max`].
+    ///
+    /// ```no_run
+    /// use synapse_socket::{NamespaceRequest, Server};
+    ///
+    /// # async fn is_member(_: &str, _: serde_json::Value) -> bool { true }
+    /// # fn example(io: Server) {
+    /// let teams = io.of_matching(|request: NamespaceRequest| async move {
+    ///     match request.name().strip_prefix("/team/") {
+    ///         Some(team) => is_member(team, request.auth().unwrap_or_default()).await,
+    ///         None => false,
+    ///     }
+    /// });
+    /// teams.on("hello", || async {});
+    /// # }
+    /// ```
+    pub fn of_matching<F, R>(&self, decide: F) -> ParentNamespace
+    where
+        F: Fn(NamespaceRequest) -> R + Send + Sync + 'static,
+        R: Future<Output = bool> + Send + 'static,
+    {
+        let decide = Box::new(move |request| Box::pin(decide(request)) as _);
+        self.parent(Matches::Function(decide))
+    }
+
+    fn parent(&self, matches: Matches) -> ParentNamespace {
+        ParentNamespace::new(Arc::clone(&self.inner().namespaces), matches)
+    }
+
+    /// Registers a function that is called with each namespace that has come into being. A client that comes at the same moment may be in
+    /// before: what all clients of a child need is better registered with its [`ParentNamespace`].
+    pub fn on_new_namespace(&self, hook: impl Fn(Namespace) + Send + Sync + 'static) {
+        self.inner().namespaces.add_hook(hook);
     }
 
     /// Sends an event to everyone in the main namespace, on all servers.
     pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
         self.of("/").emit(event, data)
+    }
+
+    /// Sends an event that has a type of its own to everyone in the main namespace, on all servers.
+    pub fn emit_event<E: EventType + Serialize>(&self, event: &E) -> Result<(), SerializeError> {
+        self.of("/").emit_event(event)
+    }
+
+    /// A value that was given to [`ServerBuilder::state`], by its type; none if there is none of it.
+    pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.inner().namespaces.setup().states.get()
     }
 
     /// The members of rooms of the main namespace.
@@ -213,8 +304,7 @@ impl Server {
                 "clients were still connected when the server closed"
             );
         }
-        let namespaces: Vec<_> = self.inner().namespaces.read().values().cloned().collect();
-        for namespace in namespaces {
+        for namespace in self.inner().namespaces.all() {
             namespace.detach();
         }
     }
@@ -231,41 +321,17 @@ impl std::fmt::Debug for Server {
 }
 
 pub(crate) struct ServerInner {
-    namespaces: RwLock<HashMap<Box<str>, Arc<NamespaceInner>>>,
-    adapter: Arc<dyn AdapterFactory>,
-    pub(crate) limits: SocketLimits,
-    pub(crate) parser: Parser,
+    pub(crate) namespaces: Arc<Namespaces>,
     hooks: Hooks,
-    runtime: Handle,
 }
 
 impl ServerInner {
-    pub(crate) fn find_namespace(&self, name: &str) -> Option<Arc<NamespaceInner>> {
-        self.namespaces.read().get(name).cloned()
+    pub(crate) fn limits(&self) -> &SocketLimits {
+        &self.namespaces.setup().limits
     }
 
-    fn namespace(&self, name: &str) -> Arc<NamespaceInner> {
-        let name = if name.starts_with('/') {
-            name.to_owned()
-        } else {
-            format!("/{name}")
-        };
-        if let Some(namespace) = self.find_namespace(&name) {
-            return namespace;
-        }
-        let mut namespaces = self.namespaces.write();
-        let namespace = namespaces.entry_ref(name.as_str()).or_insert_with(|| {
-            let namespace = Arc::new(NamespaceInner::new(
-                &name,
-                self.limits,
-                self.parser,
-                self.runtime.clone(),
-            ));
-            let local = Arc::new(Local(Arc::downgrade(&namespace)));
-            namespace.attach(self.adapter.attach(&name, local));
-            namespace
-        });
-        Arc::clone(namespace)
+    pub(crate) fn parser(&self) -> Parser {
+        self.namespaces.setup().parser
     }
 }
 

@@ -49,6 +49,12 @@ impl SlowPolicies {
         declared.write().insert(event.into(), policy);
     }
 
+    /// The same, to be changed on its own.
+    pub(crate) fn copy(&self) -> Self {
+        let declared = self.0.get().map(|declared| declared.read().clone());
+        Self(declared.map_or_else(OnceLock::new, |declared| RwLock::new(declared).into()))
+    }
+
     pub(crate) fn delivery(&self, namespace: &str, arguments: &Arguments) -> Delivery {
         let Some(declared) = self.0.get() else {
             return Delivery::Kept;
@@ -73,6 +79,23 @@ impl SlowPolicies {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_is_changed_on_its_own() {
+        let original = declared();
+        let copy = original.copy();
+        copy.declare("line", SlowPolicy::Volatile);
+        original.declare("typing", SlowPolicy::Close);
+        for (policies, line, typing) in [
+            (&original, Delivery::DropOldest, Delivery::Kept),
+            (&copy, Delivery::Volatile, Delivery::Volatile),
+        ] {
+            assert_eq!(delivery(policies, "/", r#"["line"]"#), line);
+            assert_eq!(delivery(policies, "/", r#"["typing"]"#), typing);
+        }
+        let nothing = SlowPolicies::default().copy();
+        assert_eq!(delivery(&nothing, "/", r#"["line"]"#), Delivery::Kept);
+    }
 
     fn declared() -> SlowPolicies {
         let policies = SlowPolicies::default();

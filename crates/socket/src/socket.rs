@@ -1,16 +1,16 @@
 //! One client in one namespace.
 
+mod listening;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use smallvec::SmallVec;
 use synapse_adapter::{JoinError, Member, Memberships};
 use synapse_engine::{Batch, Connection, Delivery, Frames, TransportKind};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
@@ -19,11 +19,12 @@ use tokio::sync::oneshot;
 
 use crate::ack::{AckError, PendingAcks, Waiting};
 use crate::broadcast::Broadcaster;
-use crate::detached::run_detached;
-use crate::handler::{BoxedHandler, Handler, Running};
+use crate::event::Occasion;
 use crate::handshake::Handshake;
+use crate::listeners::Listeners;
 use crate::namespace::NamespaceInner;
 use crate::rooms::IntoRooms;
+use crate::typed::EventType;
 
 /// One client in one namespace. Cloning it is cheap, and every clone is the same socket.
 #[derive(Clone)]
@@ -36,15 +37,15 @@ pub(crate) struct SocketInner {
     auth: Option<Box<str>>,
     memberships: Memberships<Socket>,
     stage: AtomicU8,
+    /// What there is in the listeners of its own.
+    listening: AtomicU8,
     /// What most sockets never need.
     extra: Mutex<Option<Box<Extra>>>,
 }
 
 #[derive(Default)]
 struct Extra {
-    handlers: HashMap<Box<str>, SmallVec<[BoxedHandler; 1]>>,
-    disconnecting: Vec<BoxedDisconnectHandler>,
-    disconnected: Vec<BoxedDisconnectHandler>,
+    listeners: Listeners,
     acks: PendingAcks,
     data: Map<String, Value>,
 }
@@ -63,8 +64,6 @@ impl Extra {
     }
 }
 
-pub(crate) type BoxedDisconnectHandler = Arc<dyn Fn(Socket, CloseReason) -> Running + Send + Sync>;
-
 /// Middlewares are deciding.
 const CONNECTING: u8 = 0;
 const CONNECTED: u8 = 1;
@@ -81,6 +80,7 @@ impl Member for Socket {
 }
 
 impl Socket {
+    /// A socket on its way into a namespace that it has [entered](NamespaceInner::enter). It leaves at its [end](Self::end).
     pub(crate) fn new(
         id: SocketId,
         namespace: Arc<NamespaceInner>,
@@ -94,6 +94,7 @@ impl Socket {
             auth,
             memberships: Memberships::default(),
             stage: AtomicU8::new(CONNECTING),
+            listening: AtomicU8::new(0),
             extra: Mutex::new(None),
         }))
     }
@@ -130,11 +131,17 @@ impl Socket {
         Ok(())
     }
 
+    /// Sends an event that has a type of its own.
+    pub fn emit_event<E: EventType + Serialize>(&self, event: &E) -> Result<(), SerializeError> {
+        self.emit(E::NAME, event)
+    }
+
     /// Sends an event that is encoded already, its name first.
     pub fn emit_arguments(&self, arguments: &Arguments) {
         if !self.is_in() {
             return;
         }
+        self.show(arguments);
         let packet = Outgoing::Event {
             namespace: self.namespace_name(),
             id: None,
@@ -155,7 +162,11 @@ impl Socket {
             id: None,
             arguments: &arguments,
         };
-        Ok(self.is_in() && self.send_as(Delivery::Volatile, &packet))
+        if !self.is_in() {
+            return Ok(false);
+        }
+        self.show(&arguments);
+        Ok(self.send_as(Delivery::Volatile, &packet))
     }
 
     /// Sends an event that is never compressed, such as one that holds a secret beside what others can choose: see
@@ -173,6 +184,7 @@ impl Socket {
         };
         let frames = self.0.namespace.parser().frames(&packet);
         if let Some(frames) = frames.filter(|_| self.is_in()) {
+            self.show(&arguments);
             let delivery = self.0.namespace.delivery(&arguments);
             self.0.connection.send(delivery, &frames.uncompressed());
         }
@@ -180,7 +192,7 @@ impl Socket {
     }
 
     /// Whether the client has been let in and the socket has not ended.
-    fn is_in(&self) -> bool {
+    pub(crate) fn is_in(&self) -> bool {
         self.0.stage.load(Ordering::Acquire) == CONNECTED
     }
 
@@ -197,6 +209,7 @@ impl Socket {
         let (sender, answer) = oneshot::channel();
         self.wait_for_ack(id, Waiting::Caller(sender))?;
         let _forget = ForgetAck { socket: self, id };
+        self.show(&arguments);
         self.send(&Outgoing::Event {
             namespace: self.namespace_name(),
             id: Some(id),
@@ -242,56 +255,9 @@ impl Socket {
         self.0.extra.lock().as_mut()?.acks.take(id)
     }
 
-    /// Registers a handler of this socket alone. One for every socket of the namespace costs nothing per client:
-    /// [`Namespace::on`](crate::Namespace::on).
-    pub fn on<P>(&self, event: &str, handler: impl Handler<P>) {
-        let handler = handler.into_boxed().0;
-        self.with_extra(|extra| {
-            extra
-                .handlers
-                .entry(event.into())
-                .or_default()
-                .push(handler)
-        });
-    }
-
-    /// Registers a handler that runs when the socket is about to be disconnected: it still is in its rooms until the handler first waits.
-    pub fn on_disconnecting<F, R>(&self, handler: F)
-    where
-        F: Fn(Self, CloseReason) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
-    {
-        let handler = boxed_disconnect_handler(handler);
-        self.with_extra(|extra| extra.disconnecting.push(handler));
-    }
-
-    /// Registers a handler that runs when the socket has been disconnected.
-    pub fn on_disconnect<F, R>(&self, handler: F)
-    where
-        F: Fn(Self, CloseReason) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
-    {
-        let handler = boxed_disconnect_handler(handler);
-        self.with_extra(|extra| extra.disconnected.push(handler));
-    }
-
-    /// Does nothing once the socket has gone: a handler that holds its own socket would keep both for ever.
-    fn with_extra(&self, change: impl FnOnce(&mut Extra)) {
-        let mut extra = self.0.extra.lock();
-        if self.0.stage.load(Ordering::Acquire) != DISCONNECTED {
-            change(extra.get_or_insert_default());
-        }
-    }
-
-    pub(crate) fn handlers(&self, event: &str) -> SmallVec<[BoxedHandler; 2]> {
-        let mut handlers = SmallVec::new();
-        if let Some(extra) = self.0.extra.lock().as_ref()
-            && let Some(own) = extra.handlers.get(event)
-        {
-            handlers.extend(own.iter().cloned());
-        }
-        self.0.namespace.push_handlers(event, &mut handlers);
-        handlers
+    /// A value that was given to [`ServerBuilder::state`](crate::ServerBuilder::state), by its type; none if there is none of it.
+    pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.0.namespace.states().get()
     }
 
     /// Changes what is kept with the socket, which other servers of the cluster see as its `data`.
@@ -413,27 +379,23 @@ impl Socket {
             });
         }
         let extra = self.0.extra.lock().as_deref_mut().map(Extra::end);
-        let extra = extra.unwrap_or_default();
+        let own = extra.unwrap_or_default().listeners;
         let namespace = &self.0.namespace;
         if stage == CONNECTED {
-            let run = |handler: &BoxedDisconnectHandler| {
-                let (handler, socket) = (Arc::clone(handler), self.clone());
-                run_detached(self.0.connection.runtime(), move || handler(socket, reason))
-            };
-            extra
-                .disconnecting
-                .iter()
-                .chain(&namespace.disconnecting_handlers())
-                .for_each(run);
+            let all = namespace.handlers();
+            self.run_detached(
+                [own.disconnecting, all.listeners.disconnecting.clone()],
+                &Occasion::Disconnecting(reason),
+            );
             namespace.rooms().remove(self);
-            extra
-                .disconnected
-                .iter()
-                .chain(&namespace.disconnect_handlers())
-                .for_each(run);
+            self.run_detached(
+                [own.disconnected, all.listeners.disconnected.clone()],
+                &Occasion::Disconnect(reason),
+            );
         } else {
             namespace.rooms().remove(self);
         }
+        namespace.leave();
     }
 }
 
@@ -442,14 +404,6 @@ impl Socket {
 pub(crate) enum Notice {
     Packet,
     None,
-}
-
-pub(crate) fn boxed_disconnect_handler<F, R>(handler: F) -> BoxedDisconnectHandler
-where
-    F: Fn(Socket, CloseReason) -> R + Send + Sync + 'static,
-    R: Future<Output = ()> + Send + 'static,
-{
-    Arc::new(move |socket, reason| Box::pin(handler(socket, reason)))
 }
 
 /// Stops waiting for an answer when the caller does.

@@ -3,6 +3,7 @@
 //! It behaves like `tests/interop/reference-app.mjs`, which is its specification and runs on Node, and it is set by the same variables
 //! of the environment.
 
+mod api;
 mod handlers;
 mod options;
 mod requests;
@@ -28,6 +29,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = Server::builder()
         .config(settings.engine)
         .parser(settings.parser)
+        .state(api::Visits::default())
+        .cleanup_empty_child_namespaces(true)
         .allow_request(|request| {
             request
                 .header("x-refuse")
@@ -42,6 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         handlers::register(&io, name);
         requests::register(&io.of(name));
     }
+    api::register(&io);
+    api::register_dynamic(&io)?;
     handlers::guard(&io.of("/guarded"));
 
     let listener = listen(settings.address)?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use synapse_hostile::{Client, Host, Polling, eventually, quick_config, within};
-use synapse_socket::{EngineConfig, Server, ServerBuilder, Socket, TransportKind};
+use synapse_socket::{CloseReason, EngineConfig, Server, ServerBuilder, Socket, TransportKind};
 
 use crate::log::{Log, Writer};
 
@@ -15,14 +15,14 @@ fn log_ends(io: &Server, writer: Writer) {
         socket.join("room").expect("a room below the limits")
     });
     let before = writer.clone();
-    main.on_disconnecting(move |socket, reason| {
+    main.on_disconnecting(move |socket: Socket, reason: CloseReason| {
         before.line(format!(
             "disconnecting {reason}, rooms {}",
             socket.rooms().len()
         ));
         async {}
     });
-    main.on_disconnect(move |socket, reason| {
+    main.on_disconnect(move |socket: Socket, reason: CloseReason| {
         assert!(!socket.is_connected());
         writer.line(format!(
             "disconnect {reason}, rooms {}",
@@ -284,7 +284,7 @@ async fn handlers_of_a_socket_are_freed_with_it() {
             async {}
         });
         let (own, token) = (socket.clone(), Arc::clone(&kept));
-        socket.on_disconnect(move |_, _| {
+        socket.on_disconnect(move || {
             let (_own, _token) = (own.clone(), Arc::clone(&token));
             async {}
         });
@@ -326,9 +326,9 @@ async fn a_disconnect_handler_may_wait_and_may_panic() {
     let mut log = Log::new();
     let host = Host::start();
     let main = host.io.of("/");
-    main.on_disconnecting(|_, _| async { panic!("what a test wants to see") });
+    main.on_disconnecting(|| async { panic!("what a test wants to see") });
     let writer = log.writer();
-    main.on_disconnect(move |_, reason| {
+    main.on_disconnect(move |reason: CloseReason| {
         let writer = writer.clone();
         async move {
             tokio::task::yield_now().await;
@@ -350,12 +350,12 @@ async fn the_data_of_a_socket_is_there_for_its_last_handlers() {
         socket.update_data(|data| data.insert("name".to_owned(), "Ada".into()));
     });
     let writer = log.writer();
-    main.on_disconnecting(move |socket, _| {
+    main.on_disconnecting(move |socket: Socket| {
         writer.line(format!("disconnecting {}", socket.data()["name"]));
         async {}
     });
     let writer = log.writer();
-    main.on_disconnect(move |socket, _| {
+    main.on_disconnect(move |socket: Socket| {
         writer.line(format!("disconnect {}", socket.data()["name"]));
         async {}
     });
@@ -369,7 +369,7 @@ async fn the_transport_of_a_socket_is_known_to_its_last_handlers() {
     let mut log = Log::new();
     let host = Host::start();
     let writer = log.writer();
-    host.io.of("/").on_disconnect(move |socket, _| {
+    host.io.of("/").on_disconnect(move |socket: Socket| {
         writer.line(socket.transport().as_str());
         async {}
     });
@@ -387,7 +387,7 @@ async fn disconnect_handlers_may_disconnect_others_without_end() {
     let host = Host::start();
     let main = host.io.of("/");
     let everyone = main.clone();
-    main.on_disconnect(move |_, _| {
+    main.on_disconnect(move || {
         let everyone = everyone.clone();
         async move { everyone.local().disconnect_clients() }
     });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synapse_hostile::{Client, Host, Http, Polling, WebSocket, quick_config, within};
-use synapse_socket::{EngineConfig, Server, Socket, SocketLimits};
+use synapse_socket::{CloseReason, EngineConfig, Server, Socket, SocketLimits};
 use tokio::sync::Semaphore;
 
 use crate::log::Log;
@@ -30,7 +30,7 @@ fn slow(host: &Host, log: &Log) -> Arc<Semaphore> {
         }
     });
     let writer = log.writer();
-    host.io.of("/").on_disconnect(move |_, reason| {
+    host.io.of("/").on_disconnect(move |reason: CloseReason| {
         writer.line(reason.as_str());
         async {}
     });

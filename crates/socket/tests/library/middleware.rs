@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use synapse_hostile::{Client, Host, eventually, within};
-use synapse_socket::{Auth, Refusal, Socket};
+use synapse_socket::{Auth, CloseReason, Refusal, Socket};
 use tokio::sync::Notify;
 
 use crate::log::Log;
@@ -98,7 +98,7 @@ fn gate(decision: impl Fn() -> Result<(), Refusal> + Copy + Send + Sync + 'stati
         async {}
     });
     let writer = log.writer();
-    main.on_disconnect(move |_, reason| {
+    main.on_disconnect(move |reason: CloseReason| {
         writer.line(reason.as_str());
         async {}
     });
@@ -272,7 +272,7 @@ async fn events_before_and_after_a_socket_s_life_are_lost() {
             Ok(())
         }
     });
-    host.io.of("/").on_disconnect(|socket, _| async move {
+    host.io.of("/").on_disconnect(|socket: Socket| async move {
         socket.emit("late", 1).unwrap();
     });
     let mut client = Client::open(host.address).await;

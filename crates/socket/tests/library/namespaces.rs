@@ -1,7 +1,7 @@
 //! Several namespaces on one connection.
 
 use synapse_hostile::{Client, Host, quick_config};
-use synapse_socket::{Server, Socket, SocketLimits};
+use synapse_socket::{CloseReason, Server, Socket, SocketLimits};
 
 use crate::log::Log;
 
@@ -99,7 +99,7 @@ async fn what_is_out_of_place_closes_the_client() {
     let host = Host::start();
     host.io.of("/a");
     let writer = log.writer();
-    host.io.of("/").on_disconnect(move |_, reason| {
+    host.io.of("/").on_disconnect(move |reason: CloseReason| {
         writer.line(reason.as_str());
         async {}
     });
@@ -134,7 +134,7 @@ async fn the_connection_ends_in_every_namespace() {
         let writer = log.writer();
         host.io
             .of(name)
-            .on_disconnect(move |socket: Socket, reason| {
+            .on_disconnect(move |socket: Socket, reason: CloseReason| {
                 writer.line(format!("{} {reason}", socket.namespace_name()));
                 async {}
             });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use synapse_hostile::{Client, Host, Polling, eventually, masked, quick_config};
 use synapse_protocol::websocket::Opcode;
-use synapse_socket::{Data, Server, Socket, SocketLimits};
+use synapse_socket::{CloseReason, Data, Server, Socket, SocketLimits};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::log::Log;
@@ -238,7 +238,7 @@ async fn a_handler_that_panics_costs_its_own_client_only() {
         async {}
     });
     let writer = log.writer();
-    main.on_disconnect(move |_, reason| {
+    main.on_disconnect(move |reason: CloseReason| {
         writer.line(reason.as_str());
         async {}
     });

@@ -19,7 +19,7 @@ mod websocket;
 use std::time::Duration;
 
 use synapse_hostile::quick_config;
-use synapse_socket::{EngineConfig, Server};
+use synapse_socket::{CloseReason, EngineConfig, Server};
 use tokio::sync::mpsc;
 
 /// A server that notices within a moment that a client is silent.
@@ -33,7 +33,7 @@ pub(crate) fn short_heartbeat() -> EngineConfig {
 /// Why sockets of the main namespace end, as it happens.
 pub(crate) fn reasons(io: &Server) -> mpsc::Receiver<&'static str> {
     let (sender, receiver) = mpsc::channel(1_000);
-    io.of("/").on_disconnect(move |_, reason| {
+    io.of("/").on_disconnect(move |reason: CloseReason| {
         // Sockets that end after their test has ended are nobody's business.
         let _ = sender.try_send(reason.as_str());
         async {}
