@@ -8,6 +8,7 @@ pub mod engine;
 pub mod id;
 pub mod socket;
 pub mod websocket;
+pub mod webtransport;
 
 pub use close_reason::CloseReason;
 pub use id::{SessionId, SocketId};
