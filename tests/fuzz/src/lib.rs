@@ -14,13 +14,15 @@ mod redis;
 mod session;
 mod tungstenite;
 mod websocket;
+mod webtransport;
 
 /// A fuzz target: its name, which is that of its corpus too, and what must hold.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("websocket", websocket::check),
+    ("webtransport", webtransport::check),
     ("engine", engine::check),
     ("packet", packet::check),
     ("msgpack", msgpack::check),
