@@ -23,9 +23,13 @@ pub struct EngineConfig {
     pub timing: Timing,
     /// What a client may cost.
     pub limits: Limits,
-    /// The transports that are offered. Default: all. Without polling, clients behind proxies that block WebSocket cannot connect.
+    /// The transports that are offered. Default: polling and WebSocket. Without polling, clients behind proxies that block WebSocket cannot
+    /// connect.
     pub transports: Transports,
-    /// Whether a polling session may go on by WebSocket. Default: yes.
+    /// What a client may cost over QUIC, if WebTransport is among the transports.
+    #[cfg(feature = "webtransport")]
+    pub quic: crate::webtransport::QuicLimits,
+    /// Whether a polling session may go on by WebSocket or WebTransport. Default: yes.
     pub allow_upgrades: bool,
     /// Which foreign pages may connect. Default: none is named, so browsers let only pages of the same origin poll.
     pub cors: Option<Cors>,
@@ -48,6 +52,8 @@ impl Default for EngineConfig {
             limits: Limits::default(),
             add_trailing_slash: true,
             transports: Transports::default(),
+            #[cfg(feature = "webtransport")]
+            quic: crate::webtransport::QuicLimits::default(),
             allow_upgrades: true,
             cors: None,
             per_message_deflate: None,

@@ -36,20 +36,25 @@ pub enum TransportKind {
     Polling,
     /// WebSocket.
     WebSocket,
+    /// WebTransport, with the cargo feature of that name.
+    WebTransport,
 }
 
 impl TransportKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Polling, Self::WebSocket, Self::WebTransport];
+
     /// The name that is used in the query and by clients.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Polling => "polling",
             Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
         }
     }
 
     /// The transport of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Polling, Self::WebSocket]
+        Self::ALL
             .into_iter()
             .find(|transport| transport.as_str() == name)
     }
@@ -119,10 +124,11 @@ impl Connection {
 
     /// How packets travel at the moment, or did so until the session was over.
     pub fn transport(&self) -> TransportKind {
-        if self.state.lock().is_polling() {
+        let state = self.state.lock();
+        if state.is_polling() {
             TransportKind::Polling
         } else {
-            TransportKind::WebSocket
+            state.streamed_by
         }
     }
 

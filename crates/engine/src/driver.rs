@@ -202,7 +202,12 @@ impl<C: Client> Driver<C> {
                 }
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "failed to read from a client");
-                    return self.fail(CloseReason::TransportError, Farewell::Silent);
+                    // Frames that are none are found by the stream itself where they are not WebSocket's.
+                    return if error.kind() == io::ErrorKind::InvalidData {
+                        self.fail(CloseReason::ParseError, Farewell::Plain)
+                    } else {
+                        self.fail(CloseReason::TransportError, Farewell::Silent)
+                    };
                 }
             }
         }

@@ -37,6 +37,8 @@ mod table;
 mod transports;
 mod upgrade;
 mod verify;
+#[cfg(feature = "webtransport")]
+pub mod webtransport;
 mod wheel;
 
 pub use application::{Application, Client};

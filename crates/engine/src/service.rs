@@ -148,7 +148,7 @@ impl<A: Application> EngineService<A> {
         }
     }
 
-    fn refuse<'a>(&self, parts: &Parts, refused: &'a Refused) -> &'a Refused {
+    pub(crate) fn refuse<'a>(&self, parts: &Parts, refused: &'a Refused) -> &'a Refused {
         self.count_refused(refused);
         self.application.refused(parts, &refused.to_error());
         refused
@@ -213,13 +213,19 @@ impl<A: Application> EngineService<A> {
     /// The handshake's JSON: all five keys, in this order.
     fn open_packet(&self, id: SessionId, transport: TransportKind) -> String {
         let config = &self.core.config;
-        let can_upgrade = transport == TransportKind::Polling
-            && config.allow_upgrades
-            && config.transports.contains(TransportKind::WebSocket);
-        let upgrades = if can_upgrade {
-            r#"["websocket"]"#
-        } else {
+        let offers = |transport| config.transports.contains(transport);
+        let upgrades = if transport != TransportKind::Polling || !config.allow_upgrades {
             "[]"
+        } else {
+            match (
+                offers(TransportKind::WebSocket),
+                offers(TransportKind::WebTransport),
+            ) {
+                (true, true) => r#"["websocket","webtransport"]"#,
+                (true, false) => r#"["websocket"]"#,
+                (false, true) => r#"["webtransport"]"#,
+                (false, false) => "[]",
+            }
         };
         format!(
             r#"{{"sid":"{}","upgrades":{},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
@@ -338,9 +344,12 @@ impl<A: Application> EngineService<A> {
                 if !started {
                     return self.refuse(parts, &Refused::BadRequest).upgrade_response();
                 }
-                self.core
-                    .runtime
-                    .spawn(upgrade::probe(connection, on_upgrade, accept.deflate));
+                self.core.runtime.spawn(upgrade::probe(
+                    connection,
+                    transport,
+                    upgrade::take_stream(on_upgrade),
+                    accept.deflate,
+                ));
             }
         }
         response
@@ -356,14 +365,16 @@ impl<A: Application> EngineService<A> {
             return;
         };
         // A task of its own: this one is as large as the handshake needs it, that one stays for as long as the session.
-        if let Some(driver) = self.start_websocket(admitted, stream, &read, deflate) {
+        let driver = self.start_stream(admitted, TransportKind::WebSocket, stream, &read, deflate);
+        if let Some(driver) = driver {
             self.core.runtime.spawn(driver);
         }
     }
 
-    fn start_websocket(
+    pub(crate) fn start_stream(
         &self,
         Admitted { request, place }: Admitted,
+        transport: TransportKind,
         stream: WebSocketStream,
         read: &Bytes,
         deflate: Option<Agreement>,
@@ -372,7 +383,8 @@ impl<A: Application> EngineService<A> {
         let session = Session::open_websocket(&self.core.config.timing, self.core.clock.now());
         let (reader, link): (ReadHalf, Link) = stream.split();
         let connection = Connection::new(&self.core, id, request, session, link);
-        let open = format!("0{}", self.open_packet(id, TransportKind::WebSocket));
+        connection.lock().streamed_by = transport;
+        let open = format!("0{}", self.open_packet(id, transport));
         connection.send_first(|out| put_frame(out, Opcode::Text, open.as_bytes()));
         if let Some(agreement) = deflate {
             connection.start_deflate(agreement);
@@ -456,7 +468,7 @@ fn switching_protocols(accept: &Accept) -> Response<Body> {
 }
 
 /// Whether a path is the engine's: its own with a slash after it or, if that is wanted, without.
-fn is_answered(path: &str, config: &EngineConfig) -> bool {
+pub(crate) fn is_answered(path: &str, config: &EngineConfig) -> bool {
     let own = config.path.strip_suffix('/').unwrap_or(&config.path);
     path.strip_prefix(own).is_some_and(|rest| {
         rest.starts_with('/') || (rest.is_empty() && !config.add_trailing_slash)

@@ -7,6 +7,7 @@ use synapse_protocol::CloseReason;
 use synapse_protocol::engine::{Session, State as SessionState};
 use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::connection::TransportKind;
 use crate::outbox::{Outbox, WRITE_SEGMENTS_MAX};
 use crate::polling::Polling;
 
@@ -14,6 +15,8 @@ pub(crate) struct State {
     pub(crate) session: Session,
     pub(crate) outbox: Outbox,
     pub(crate) link: Link,
+    /// The transport of a session that does not poll.
+    pub(crate) streamed_by: TransportKind,
     /// Of the session's task; it goes when the task ends, because task, connection and waker would keep each other alive.
     pub(crate) waker: Option<Waker>,
     /// The task is running and writes what is in the outbox when it is done.
@@ -53,6 +56,7 @@ impl State {
             session,
             outbox: Outbox::default(),
             link,
+            streamed_by: TransportKind::WebSocket,
             waker: None,
             in_poll: false,
             disconnecting: None,

@@ -4,19 +4,21 @@ use std::fmt;
 
 use crate::connection::TransportKind;
 
-/// A set of transports.
+/// A set of transports. WebTransport is in none without the cargo feature of that name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Transports {
     polling: bool,
     websocket: bool,
+    webtransport: bool,
 }
 
 impl Default for Transports {
-    /// All of them.
+    /// Polling and WebSocket, which need nothing but the service.
     fn default() -> Self {
         Self {
             polling: true,
             websocket: true,
+            webtransport: false,
         }
     }
 }
@@ -27,12 +29,13 @@ impl Transports {
         match transport {
             TransportKind::Polling => self.polling,
             TransportKind::WebSocket => self.websocket,
+            TransportKind::WebTransport => self.webtransport,
         }
     }
 
     /// The transports of the set.
     pub fn iter(self) -> impl Iterator<Item = TransportKind> {
-        [TransportKind::Polling, TransportKind::WebSocket]
+        TransportKind::ALL
             .into_iter()
             .filter(move |transport| self.contains(*transport))
     }
@@ -43,11 +46,13 @@ impl FromIterator<TransportKind> for Transports {
         let mut set = Self {
             polling: false,
             websocket: false,
+            webtransport: false,
         };
         for transport in transports {
             match transport {
                 TransportKind::Polling => set.polling = true,
                 TransportKind::WebSocket => set.websocket = true,
+                TransportKind::WebTransport => set.webtransport = cfg!(feature = "webtransport"),
             }
         }
         set
@@ -74,6 +79,11 @@ mod tests {
             let set: Transports = list.iter().copied().collect();
             assert_eq!(format!("{set:?}"), expected);
         }
+        let set: Transports = TransportKind::ALL.into_iter().collect();
+        assert_eq!(
+            set.contains(TransportKind::WebTransport),
+            cfg!(feature = "webtransport")
+        );
         assert_eq!(
             format!("{:?}", Transports::default()),
             "{Polling, WebSocket}"

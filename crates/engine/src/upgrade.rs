@@ -18,7 +18,7 @@ use synapse_protocol::websocket::{
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, TransportKind};
 use crate::state::Link;
 use crate::stream::WebSocketStream;
 
@@ -138,15 +138,16 @@ pub(crate) struct Handover {
 /// The session has not gone over to the WebSocket.
 struct ProbeFailed;
 
-/// Lets a WebSocket prove itself (`2probe`, `3probe`, `5`) and take the session over. If it does not, the session goes on polling.
-pub(crate) async fn probe(
+/// Lets a stream prove itself (`2probe`, `3probe`, `5`) and take the session over. If it does not, the session goes on polling.
+pub(crate) async fn probe<E>(
     connection: Arc<Connection>,
-    on_upgrade: OnUpgrade,
+    transport: TransportKind,
+    opening: impl Future<Output = Result<(WebSocketStream, Bytes), E>>,
     deflate: Option<Agreement>,
 ) {
     let wait = connection.core().config.timing.upgrade_timeout;
     let attempt = async {
-        let (stream, read) = take_stream(on_upgrade).await.map_err(|_| ProbeFailed)?;
+        let (stream, read) = opening.await.map_err(|_| ProbeFailed)?;
         Probe {
             connection: &connection,
             decoder: decoder(deflate),
@@ -157,16 +158,17 @@ pub(crate) async fn probe(
         .await
     };
     match timeout(wait, attempt).await {
-        Ok(Ok(handover)) => take_over(&connection, handover),
+        Ok(Ok(handover)) => take_over(&connection, transport, handover),
         Ok(Err(ProbeFailed)) | Err(_) => connection.lock().session.abandon_probe(),
     }
 }
 
-fn take_over(connection: &Connection, handover: Handover) {
+fn take_over(connection: &Connection, transport: TransportKind, handover: Handover) {
     let mut state = connection.lock();
     if state.session.complete_upgrade().is_err() {
         return;
     }
+    state.streamed_by = transport;
     if let Link::Polling(polling) = &mut state.link {
         polling.handover = Some(Box::new(handover));
         polling.release_poll();

@@ -61,6 +61,8 @@ pub(crate) fn verify(
         .transport
         .as_deref()
         .and_then(TransportKind::from_name)
+        // WebTransport has requests of its own, which do not come here.
+        .filter(|transport| *transport != TransportKind::WebTransport)
         .filter(|transport| config.transports.contains(*transport))
         .ok_or(Refused::UnknownTransport)?;
     if has_odd_origin(&parts.headers) {

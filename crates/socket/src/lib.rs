@@ -105,6 +105,8 @@ pub use slow_policy::SlowPolicy;
 pub use socket::Socket;
 pub use state::State;
 pub use synapse_adapter::{JoinError, RoomLimits, Tally};
+#[cfg(feature = "webtransport")]
+pub use synapse_engine::webtransport;
 pub use synapse_engine::{
     Body, BoxError, ConnectionError, Cookie, Cors, EngineConfig, EngineService, ForwardedHeader,
     HttpCompression, InvalidNetwork, Limits, Network, Origins, PeerAddr, PerMessageDeflate, Rate,

@@ -27,14 +27,15 @@ impl ServerBuilder {
         self
     }
 
-    /// The transports that are offered. Default: all. Polling alone costs a request for each packet; without it, clients behind proxies that block
-    /// WebSocket cannot connect. Node: `transports`.
+    /// The transports that are offered. Default: polling and WebSocket. Polling alone costs a request for each packet; without it, clients behind
+    /// proxies that block WebSocket cannot connect. WebTransport takes the cargo feature `webtransport` and a listener of its own, as the example of
+    /// that name shows. Node: `transports`.
     pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
         self.config.transports = transports.into_iter().collect();
         self
     }
 
-    /// Whether a polling session may go on by WebSocket. Default: true. Node: `allowUpgrades`.
+    /// Whether a polling session may go on by WebSocket or WebTransport. Default: true. Node: `allowUpgrades`.
     pub fn allow_upgrades(mut self, allow: bool) -> Self {
         self.config.allow_upgrades = allow;
         self
