@@ -12,7 +12,7 @@ status=0
 if [ "$part" = all ]; then
     cargo test --workspace --locked --no-fail-fast 2>&1 | tee -a "$log" || status=1
 fi
-cargo build --locked -p synapse-server -p synapse-test-app || exit 1
+cargo build --locked -p synapse-server -p synapse-test-app --features synapse-test-app/webtransport || exit 1
 (cd tests/interop && npm test) 2>&1 | tee -a "$log" || status=1
 
 # What the runners say at their ends: cargo's `test result: ok. 3 passed; 0 failed`, Node's `# pass 3` or `ℹ pass 3`.

@@ -9,6 +9,8 @@ mod options;
 mod requests;
 mod settings;
 mod value;
+#[cfg(feature = "webtransport")]
+mod webtransport;
 
 use std::error::Error;
 
@@ -53,18 +55,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(redis) = &redis {
         redis.ready().await;
     }
-    announce(listener.local_addr()?.port());
+    #[cfg(feature = "webtransport")]
+    let webtransport = webtransport::start(&io, listener.local_addr()?)?;
+    announce(&format!("listening on {}", listener.local_addr()?.port()));
 
     let mut terminated = signal(SignalKind::terminate())?;
     let closed = async {
         terminated.recv().await;
         io.close().await;
     };
-    Ok(serve(listener, io.service(), limits, closed).await?)
+    serve(listener, io.service(), limits, closed).await?;
+    #[cfg(feature = "webtransport")]
+    webtransport.await?;
+    Ok(())
 }
 
-/// The tests wait for this line.
-#[expect(clippy::print_stdout, reason = "the line is this program's output")]
-fn announce(port: u16) {
-    println!("listening on {port}");
+/// The tests wait for such lines.
+#[expect(clippy::print_stdout, reason = "the lines are this program's output")]
+fn announce(line: &str) {
+    println!("{line}");
 }

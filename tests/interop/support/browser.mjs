@@ -9,7 +9,6 @@ const FLAGS = [
   "--no-sandbox",
   "--headless",
   "--disable-gpu",
-  "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
   "--disable-component-update",
@@ -26,8 +25,9 @@ function executable() {
   return found;
 }
 
-export function launchBrowser() {
-  return chromium.launch({ executablePath: executable(), args: FLAGS });
+/** A browser without QUIC, which only WebTransport asks for. */
+export function launchBrowser({ quic = false } = {}) {
+  return chromium.launch({ executablePath: executable(), args: quic ? FLAGS : [...FLAGS, "--disable-quic"] });
 }
 
 /** Where a picture of that name is kept. */
