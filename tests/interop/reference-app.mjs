@@ -3,9 +3,9 @@
 //
 // Environment: PORT and HOST; REDIS_URL (no adapter without it); PING_INTERVAL, PING_TIMEOUT (milliseconds),
 // MAX_HTTP_BUFFER_SIZE (bytes), PER_MESSAGE_DEFLATE (the threshold in bytes; no compression without it), CORS_ORIGIN (that
-// origin may send credentials), PARSER (json or msgpack), OPTIONS (further options of the server, as JSON; beside them
-// `testHeaders: true` adds the headers `x-initial` and `x-every` by the two events, and `idPrefix` begins every session's id).
-// It prints `listening on <port>` when ready.
+// origin may send credentials), PARSER (json or msgpack), ALLOW_EIO3 (`true` for clients of Socket.IO 2), OPTIONS (further
+// options of the server, as JSON; beside them `testHeaders: true` adds the headers `x-initial` and `x-every` by the two
+// events, and `idPrefix` begins every session's id). It prints `listening on <port>` when ready.
 
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
@@ -22,6 +22,7 @@ const options = {
   pingInterval: numberFrom("PING_INTERVAL", 25_000),
   pingTimeout: numberFrom("PING_TIMEOUT", 20_000),
   maxHttpBufferSize: numberFrom("MAX_HTTP_BUFFER_SIZE", 1_000_000),
+  allowEIO3: process.env.ALLOW_EIO3 === "true",
   // A request with the header `x-refuse` is refused with its value as the message.
   allowRequest: (request, callback) => {
     const message = request.headers["x-refuse"];

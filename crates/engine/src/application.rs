@@ -52,6 +52,12 @@ pub trait Application: Send + Sync + 'static {
 
 /// The application's side of one session. It lives in the session's task, so its methods are never called at the same time.
 pub trait Client: Send + Unpin + 'static {
+    /// The session's task runs for the first time; nothing has been read yet. An error ends the session with that reason.
+    fn start(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let _ = cx;
+        Ok(())
+    }
+
     /// A message came in. Must not block. An error ends the session with that reason.
     fn message(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason>;
 

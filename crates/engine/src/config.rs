@@ -31,6 +31,10 @@ pub struct EngineConfig {
     pub quic: crate::webtransport::QuicLimits,
     /// Whether a polling session may go on by WebSocket or WebTransport. Default: yes.
     pub allow_upgrades: bool,
+    /// Whether clients of Engine.IO v3 are served, which Socket.IO 1 and 2 speak, and clients that poll by JSONP (Socket.IO's `allowEIO3`).
+    /// Default: no. Its price: such a client knows its socket by the session's id, so whoever is told the id of its socket, by the
+    /// application or by another client, can speak as this client.
+    pub allow_eio3: bool,
     /// Which foreign pages may connect. Default: none is named, so browsers let only pages of the same origin poll.
     pub cors: Option<Cors>,
     /// Whether WebSocket messages are compressed for clients that offer it (Socket.IO's `perMessageDeflate`). Default: no. It spares traffic
@@ -55,6 +59,7 @@ impl Default for EngineConfig {
             #[cfg(feature = "webtransport")]
             quic: crate::webtransport::QuicLimits::default(),
             allow_upgrades: true,
+            allow_eio3: false,
             cors: None,
             per_message_deflate: None,
             cookie: None,

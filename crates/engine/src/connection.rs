@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use synapse_protocol::engine::v3::BinaryForm;
 use synapse_protocol::engine::{Due, Received, Session, SessionError, Timestamp};
-use synapse_protocol::engine::{PacketType, State as SessionState};
+use synapse_protocol::engine::{PacketType, State as SessionState, Version};
 use synapse_protocol::websocket::{Agreement, Deflate, Opcode, deflate_frames, put_frame};
 use synapse_protocol::{CloseReason, SessionId};
 
@@ -18,7 +19,7 @@ use crate::batch::Batch;
 use crate::core::Core;
 use crate::delivery::{Delivery, LatestKey};
 use crate::flusher::Flusher;
-use crate::frames::Frames;
+use crate::frames::{Form, Frames};
 use crate::outbox::Outbox;
 use crate::request::RequestHead;
 use crate::state::{Link, State};
@@ -65,6 +66,9 @@ pub struct Connection {
     core: Arc<Core>,
     id: SessionId,
     request: RequestHead,
+    version: Version,
+    /// The client takes binary messages in base64 on the transport that it uses.
+    takes_base64: AtomicBool,
     closed: AtomicBool,
     /// The window that messages for the client are compressed with, as a power of two; 0 when they are not compressed. Compressed frames may
     /// be in the outbox only when no poll can fetch them any more.
@@ -91,11 +95,14 @@ impl Connection {
         session: Session,
         link: Link,
     ) -> Arc<Self> {
+        let version = session.version();
         let state = State::new(session, link);
         Arc::new(Self {
             core: Arc::clone(core),
             id,
             request,
+            version,
+            takes_base64: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             deflate_bits: AtomicU8::new(0),
             state: Mutex::new(state),
@@ -105,6 +112,11 @@ impl Connection {
     /// The secret id of the session.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// The version of Engine.IO that the client speaks, from its handshake on.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// The head of the request that opened the session.
@@ -152,17 +164,15 @@ impl Connection {
         len: usize,
         put: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        if let Some(deflate) = self.deflate()
-            && len >= deflate.threshold
-        {
-            let pushed = self.push_deflated(delivery, len, put, deflate);
-            self.schedule(pushed);
-            return pushed != Pushed::Refused;
-        }
-        let mut state = self.state.lock();
-        let pushed = self.push_locked(&mut state, delivery, len, |outbox| outbox.write(put));
-        state.allow_compression();
-        drop(state);
+        let form = self.form();
+        let deflate = self.deflate().filter(|deflate| len >= deflate.threshold);
+        let pushed = if form == Form::V4 && deflate.is_none() {
+            let mut state = self.state.lock();
+            state.allow_compression();
+            self.push_locked(&mut state, delivery, len, |outbox| outbox.write(put))
+        } else {
+            self.push_converted(delivery, len, put, form, deflate)
+        };
         self.schedule(pushed);
         pushed != Pushed::Refused
     }
@@ -216,6 +226,22 @@ impl Connection {
         received
     }
 
+    /// The client asked for binary messages in this form on the transport that it uses from here on; only those of version 3 can. What waits
+    /// may still be in the other form, which such a client reads as well.
+    pub(crate) fn take_binary_as(&self, binary: BinaryForm) {
+        self.takes_base64
+            .store(binary == BinaryForm::Base64, Ordering::Release);
+    }
+
+    /// How packets are written for the client at the moment.
+    pub(crate) fn form(&self) -> Form {
+        match (self.version, self.takes_base64.load(Ordering::Acquire)) {
+            (Version::V4, _) => Form::V4,
+            (Version::V3, false) => Form::V3(BinaryForm::Bytes),
+            (Version::V3, true) => Form::V3(BinaryForm::Base64),
+        }
+    }
+
     /// Compresses from now on what is sent. The link has to be a WebSocket's whose client agreed.
     pub(crate) fn start_deflate(&self, agreement: Agreement) {
         self.deflate_bits
@@ -235,26 +261,34 @@ impl Connection {
         compressed.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn push_deflated(
+    fn push_converted(
         &self,
         delivery: Delivery,
         len: usize,
         put: impl FnOnce(&mut Vec<u8>),
-        deflate: Deflate,
+        form: Form,
+        deflate: Option<Deflate>,
     ) -> Pushed {
-        let mut plain = Vec::with_capacity(len);
-        put(&mut plain);
-        self.count_compression();
+        let mut frames = Vec::with_capacity(len);
+        put(&mut frames);
+        frames = form.convert(&frames).unwrap_or(frames);
+        if let Some(deflate) = deflate {
+            self.count_compression();
+            frames = deflate_frames(&frames, deflate).unwrap_or(frames);
+        }
         // Before the lock, so that nobody waits for it.
-        let frames = Bytes::from(deflate_frames(&plain, deflate).unwrap_or(plain));
+        let frames = Bytes::from(frames);
         let mut state = self.state.lock();
+        state.allow_compression();
         self.push_locked(&mut state, delivery, frames.len(), |outbox| {
             outbox.push(&frames);
         })
     }
 
     pub(crate) fn push(&self, delivery: Delivery, frames: &Frames) -> Pushed {
-        let form = frames.form(self.deflate(), || self.count_compression());
+        let form = frames
+            .written(self.form())
+            .form(self.deflate(), || self.count_compression());
         let mut state = self.state.lock();
         let pushed = self.push_locked(&mut state, delivery, form.len(), |outbox| {
             outbox.push(form);
@@ -479,8 +513,7 @@ impl Connection {
         let (next, is_forgotten) = {
             let mut state = self.state.lock();
             if state.take_excuse() {
-                let pong = state.session.handle_packet(PacketType::Pong, now);
-                debug_assert_eq!(pong, Ok(Received::Nothing));
+                state.session.excuse(now);
             }
             loop {
                 match state.session.handle_timeout(timing, now) {

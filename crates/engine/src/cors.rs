@@ -6,7 +6,8 @@ use http::Method;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERER,
+    VARY,
 };
 
 use crate::origins::Origins;
@@ -69,6 +70,19 @@ impl Cors {
         }
     }
 
+    /// Whether a handshake by JSONP may go on. Any page can load a script, and browsers send no origin for it; unless every page may connect,
+    /// this one has to be told by the `Referer`.
+    pub(crate) fn allows_script(&self, headers: &HeaderMap) -> bool {
+        let referer = headers
+            .get(REFERER)
+            .and_then(|referer| referer.to_str().ok());
+        let origin = referer.and_then(origin_of);
+        self.origins == Origins::Any
+            || origin.is_some_and(|origin| {
+                self.contains(&origin) || is_same_origin(&origin, headers.get(HOST))
+            })
+    }
+
     /// Adds what a browser has to be told to a response.
     pub fn apply(&self, request: &HeaderMap, response: &mut HeaderMap) {
         match &self.origins {
@@ -124,6 +138,13 @@ impl Cors {
             response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(age.as_secs()));
         }
     }
+}
+
+/// The origin of a page: its URL up to the path.
+fn origin_of(url: &str) -> Option<HeaderValue> {
+    let (scheme, behind) = url.split_once("://")?;
+    let host = behind.split(['/', '?', '#']).next().unwrap_or_default();
+    HeaderValue::from_str(&format!("{scheme}://{host}")).ok()
 }
 
 /// Methods or names of headers as the value of one.
@@ -182,6 +203,35 @@ mod tests {
             (Some("https://xn--exmple-cua.com"), false),
         ] {
             assert_eq!(listed().allows(&headers(origin)), allowed, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_script_is_loaded_by_a_listed_page_or_one_of_our_own() {
+        for (referer, allowed) in [
+            (None, false),
+            (Some(""), false),
+            (Some("example.com"), false),
+            (Some("https://example.com"), true),
+            (Some("https://example.com/"), true),
+            (Some("https://example.com/page?x#y"), true),
+            (Some("https://chat.example.com/page"), true),
+            (Some("https://example.com:8443/"), false),
+            (Some("https://example.com.evil.org/"), false),
+            (Some("https://example.com@evil.org/"), false),
+            (Some("https://evil.org/https://example.com/"), false),
+            (Some("https://evil.org?https://example.com/"), false),
+        ] {
+            let mut headers = headers(None);
+            if let Some(referer) = referer {
+                headers.insert(REFERER, HeaderValue::from_str(referer).unwrap());
+            }
+            assert_eq!(listed().allows_script(&headers), allowed, "{referer:?}");
+            let any = Cors {
+                origins: Origins::Any,
+                ..Cors::default()
+            };
+            assert!(any.allows_script(&headers));
         }
     }
 

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use synapse_protocol::CloseReason;
-use synapse_protocol::engine::{Message, Packet, Received, decode_packet, decode_payload};
+use synapse_protocol::engine::v3::{self, PayloadKind};
+use synapse_protocol::engine::{
+    Message, Packet, PacketError, PayloadLimits, Received, Version, decode_packet, decode_payload,
+};
 use synapse_protocol::websocket::{self, CloseCode, Decoder, Opcode, Role};
 use tokio::io::AsyncWrite;
 
@@ -27,6 +30,8 @@ use crate::stream::{BoxedStream, ReadHalf, linger};
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Reads in one run of the task before others get their turn.
 const READS_MAX: usize = 4;
+/// The packet `3` in its text frame.
+const PONG_FRAME: &[u8] = b"\x81\x013";
 
 thread_local! {
     static READ_BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
@@ -57,6 +62,8 @@ pub(crate) struct Driver<C: Client> {
     farewell: Farewell,
     /// The application had enough to do when it was last asked, so there may be something to read.
     was_busy: bool,
+    /// The application knows that its task runs.
+    started: bool,
 }
 
 /// Bytes of the stream, handled up to somewhere.
@@ -92,6 +99,7 @@ impl<C: Client> Driver<C> {
             leftover: leftover.map(Leftover::new),
             farewell: Farewell::Plain,
             was_busy: false,
+            started: false,
         }
     }
 
@@ -99,6 +107,19 @@ impl<C: Client> Driver<C> {
         self.farewell = farewell;
         self.connection.close(reason);
         ControlFlow::Break(())
+    }
+
+    /// The task's first run, before anything is read.
+    fn start(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
+        if !self.started
+            && let Some(client) = &mut self.client
+        {
+            self.started = true;
+            if let Err(reason) = client.start(cx) {
+                return self.fail(reason, Farewell::Plain);
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// What came by POST since the last run, and the WebSocket that takes over, in this order.
@@ -138,6 +159,14 @@ impl<C: Client> Driver<C> {
         }
     }
 
+    fn take_in(&mut self, polling: bool, cx: &mut Context<'_>) -> ControlFlow<()> {
+        self.start(cx)?;
+        if polling {
+            self.take_polled(cx)?;
+        }
+        self.read(cx)
+    }
+
     /// Handles the packets of a body, and leaves a rest when the application gets too busy for more.
     fn handle_payload(
         &mut self,
@@ -145,24 +174,61 @@ impl<C: Client> Driver<C> {
         rest: &mut Option<PostBody>,
         cx: &mut Context<'_>,
     ) -> ControlFlow<()> {
-        let Ok(text) = std::str::from_utf8(&body.bytes) else {
-            return self.fail(CloseReason::ParseError, Farewell::Plain);
+        // Version 4 has no bodies of bytes, which is seen to before they come here.
+        let left = if body.kind == PayloadKind::Binary {
+            let mut packets = v3::decode_binary_payload(&body.bytes, body.limits);
+            self.handle_packets(&mut packets, cx)?;
+            packets.rest()
+        } else {
+            let Ok(text) = std::str::from_utf8(&body.bytes) else {
+                return self.fail(CloseReason::ParseError, Farewell::Plain);
+            };
+            let left = match self.connection.version() {
+                Version::V4 => {
+                    let mut packets = decode_payload(text, body.limits);
+                    self.handle_packets(&mut packets, cx)?;
+                    packets.rest()
+                }
+                Version::V3 => {
+                    let mut packets = v3::decode_payload(text, body.limits);
+                    self.handle_packets(&mut packets, cx)?;
+                    packets.rest()
+                }
+            };
+            left.map(|(text, limits)| (text.as_bytes(), limits))
         };
-        let mut packets = decode_payload(text, body.limits);
-        while let Some(packet) = packets.next() {
-            match packet {
-                Ok(packet) => self.handle_packet(packet, cx)?,
-                Err(_) => return self.fail(CloseReason::ParseError, Farewell::Plain),
-            }
+        *rest = left.map(|(left, limits): (&[u8], PayloadLimits)| PostBody {
+            kind: body.kind,
+            bytes: body.bytes.slice_ref(left),
+            limits,
+        });
+        ControlFlow::Continue(())
+    }
+
+    /// Handles packets until there are no more, or until the application gets too busy for more.
+    fn handle_packets<'a>(
+        &mut self,
+        packets: &mut impl Iterator<Item = Result<Packet<'a>, PacketError>>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<()> {
+        for packet in packets {
+            self.handle_decoded(packet, cx)?;
             if self.is_busy() {
-                *rest = packets.rest().map(|(text, limits)| PostBody {
-                    bytes: body.bytes.slice_ref(text.as_bytes()),
-                    limits,
-                });
                 break;
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn handle_decoded(
+        &mut self,
+        packet: Result<Packet<'_>, PacketError>,
+        cx: &mut Context<'_>,
+    ) -> ControlFlow<()> {
+        match packet {
+            Ok(packet) => self.handle_packet(packet, cx),
+            Err(_) => self.fail(CloseReason::ParseError, Farewell::Plain),
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> ControlFlow<()> {
@@ -282,12 +348,19 @@ impl<C: Client> Driver<C> {
         cx: &mut Context<'_>,
     ) -> ControlFlow<()> {
         match message {
-            websocket::Message::Text(text) => match decode_packet(text) {
-                Ok(packet) => self.handle_packet(packet, cx),
-                Err(_) => self.fail(CloseReason::ParseError, Farewell::Plain),
-            },
+            websocket::Message::Text(text) => {
+                let packet = match self.connection.version() {
+                    Version::V4 => decode_packet(text),
+                    Version::V3 => v3::decode_packet(text),
+                };
+                self.handle_decoded(packet, cx)
+            }
             websocket::Message::Binary(data) => {
-                self.handle_packet(Packet::Message(Message::Binary(data.into())), cx)
+                let packet = match self.connection.version() {
+                    Version::V4 => Ok(Packet::Message(Message::Binary(data.into()))),
+                    Version::V3 => v3::decode_binary_packet(data),
+                };
+                self.handle_decoded(packet, cx)
             }
             websocket::Message::Ping(data) => {
                 let len = websocket::header_len(data.len()) + data.len();
@@ -325,6 +398,13 @@ impl<C: Client> Driver<C> {
             | Packet::Upgrade
             | Packet::Noop) => match self.connection.handle_packet(packet.packet_type()) {
                 Ok(Received::Closed) => ControlFlow::Break(()),
+                Ok(Received::Ping) => {
+                    self.connection
+                        .send_with(Delivery::Kept, PONG_FRAME.len(), |out| {
+                            out.extend_from_slice(PONG_FRAME);
+                        });
+                    ControlFlow::Continue(())
+                }
                 Ok(Received::Nothing | Received::Message) => ControlFlow::Continue(()),
                 Err(_) => self.fail(CloseReason::TransportError, Farewell::Plain),
             },
@@ -434,14 +514,7 @@ impl<C: Client> Future for Driver<C> {
             matches!(state.link, Link::Polling(_))
         };
         if !this.connection.is_closed() {
-            let flow = if polling {
-                this.take_polled(cx)
-            } else {
-                ControlFlow::Continue(())
-            };
-            if flow.is_continue() {
-                let _ = this.read(cx);
-            }
+            let _ = this.take_in(polling, cx);
         }
         if let Some(client) = &mut this.client {
             client.poll(cx);

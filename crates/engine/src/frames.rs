@@ -3,10 +3,33 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use synapse_protocol::engine::v3::{self, BinaryForm};
 use synapse_protocol::websocket::{Deflate, deflate_frames};
 
 /// Windows that messages are compressed with: 9 to 15 bits.
 const WINDOWS: std::ops::RangeInclusive<u8> = 9..=15;
+
+/// How packets are written for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As Engine.IO v4 has them.
+    V4,
+    /// As version 3 has them.
+    V3(BinaryForm),
+}
+
+impl Form {
+    /// These frames, which are of version 4, in the form; none if they are the same in both.
+    pub(crate) fn convert(self, frames: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::V4 => None,
+            Self::V3(binary) => {
+                let mut converted = Vec::new();
+                v3::put_frames(&mut converted, frames, binary).then_some(converted)
+            }
+        }
+    }
+}
 
 /// Complete WebSocket frames of one message, to be shared by every connection that gets it.
 ///
@@ -17,6 +40,8 @@ pub struct Frames {
     plain: Bytes,
     /// The compressed form for each window, made when first needed.
     deflated: OnceLock<Box<[OnceLock<Bytes>; 7]>>,
+    /// The same message for version 3, in bytes and in base64, made when first needed; nothing where it is written alike.
+    v3: [OnceLock<Option<Box<Self>>>; 2],
     is_compressible: bool,
 }
 
@@ -26,6 +51,7 @@ impl Frames {
         Self {
             plain: plain.into(),
             deflated: OnceLock::new(),
+            v3: [const { OnceLock::new() }; 2],
             is_compressible: true,
         }
     }
@@ -36,6 +62,23 @@ impl Frames {
             is_compressible: false,
             ..self
         }
+    }
+
+    /// The message as it is written for a connection.
+    pub(crate) fn written(&self, form: Form) -> &Self {
+        let made = match form {
+            Form::V4 => return self,
+            Form::V3(BinaryForm::Bytes) => &self.v3[0],
+            Form::V3(BinaryForm::Base64) => &self.v3[1],
+        };
+        let made = made.get_or_init(|| {
+            let plain = form.convert(&self.plain)?;
+            Some(Box::new(Self {
+                is_compressible: self.is_compressible,
+                ..Self::new(plain)
+            }))
+        });
+        made.as_deref().unwrap_or(self)
     }
 
     /// The frames for a connection that takes them as they are, or compressed in this way. `count` is called for each compression.
@@ -101,6 +144,29 @@ mod tests {
             assert_eq!(plain.len(), 5_004);
         }
         assert_eq!(count.get(), 2);
+    }
+
+    #[test]
+    fn a_form_of_version_3_is_made_once_and_only_where_it_differs() {
+        let text = frames(5_000);
+        let mut plain = Vec::new();
+        put_frame(&mut plain, Opcode::Text, b"45");
+        put_frame(&mut plain, Opcode::Binary, &[1; 2_000]);
+        let binary = Frames::new(plain);
+        for form in [BinaryForm::Bytes, BinaryForm::Base64].map(Form::V3) {
+            assert!(std::ptr::eq(text.written(form), &raw const text));
+            let written = binary.written(form);
+            assert!(std::ptr::eq(written, binary.written(form)));
+            assert!(!std::ptr::eq(written, &raw const binary));
+            let plain = written.form(None, || panic!("it is not compressed"));
+            let compressed = written.form(Some(DEFLATE), || ());
+            assert!(compressed.len() < plain.len());
+        }
+        let bytes = binary.written(Form::V3(BinaryForm::Bytes));
+        assert_eq!(bytes.plain[..10], *b"\x81\x0245\x82\x7e\x07\xd1\x04\x01");
+        let base64 = binary.written(Form::V3(BinaryForm::Base64));
+        assert_eq!(base64.plain[..10], *b"\x81\x0245\x81\x7e\x0a\x6eb4");
+        assert!(!frames(1).uncompressed().written(Form::V4).is_compressible);
     }
 
     #[test]

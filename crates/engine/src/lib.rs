@@ -17,6 +17,7 @@ mod cookie;
 mod core;
 mod cors;
 mod delivery;
+mod dialect;
 mod driver;
 mod droppables;
 mod engine;
@@ -59,6 +60,7 @@ pub use refusal::ConnectionError;
 pub use request::{PeerAddr, RequestHead};
 pub use serve::{listen, serve};
 pub use service::EngineService;
+pub use synapse_protocol::engine::Version;
 pub use transports::Transports;
 
 /// The body of every response.

@@ -6,14 +6,16 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use synapse_protocol::CloseReason;
+use synapse_protocol::engine::v3::{self, BinaryForm, PayloadKind};
 use synapse_protocol::engine::{PayloadLimits, State as SessionState, Timestamp, put_payload};
 
 use crate::connection::Connection;
+use crate::frames::Form;
 use crate::state::{Link, State};
 use crate::upgrade::Handover;
 
-/// The packet `6` as a payload.
-const NOOP: &[u8] = b"6";
+/// The packet `6` in its text frame.
+const NOOP_FRAME: &[u8] = b"\x81\x016";
 
 /// What a polling session keeps between requests.
 #[derive(Default)]
@@ -51,8 +53,41 @@ enum PendingPost {
 
 /// The body of a POST, or the rest of it.
 pub(crate) struct PostBody {
+    pub(crate) kind: PayloadKind,
     pub(crate) bytes: Bytes,
     pub(crate) limits: PayloadLimits,
+}
+
+/// What a poll is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Payload {
+    pub(crate) kind: PayloadKind,
+    pub(crate) bytes: Vec<u8>,
+    /// Whether any packet in it may be compressed.
+    pub(crate) is_compressible: bool,
+}
+
+impl Payload {
+    /// A payload of these frames, which are written in the form of the connection.
+    pub(crate) fn new(frames: &[u8], form: Form, is_compressible: bool) -> Self {
+        let mut bytes = Vec::with_capacity(frames.len());
+        let kind = match form {
+            Form::V4 => {
+                put_payload(&mut bytes, frames);
+                PayloadKind::Text
+            }
+            Form::V3(binary) => v3::put_payload(&mut bytes, frames, binary),
+        };
+        Self {
+            kind,
+            bytes,
+            is_compressible,
+        }
+    }
+
+    fn noop(form: Form) -> Self {
+        Self::new(NOOP_FRAME, form, true)
+    }
 }
 
 /// A request that the session cannot take: another one of its kind is under way.
@@ -135,26 +170,11 @@ impl Polling {
     }
 }
 
-/// What a poll is answered.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Payload {
-    pub(crate) bytes: Vec<u8>,
-    /// Whether any packet in it may be compressed.
-    pub(crate) is_compressible: bool,
-}
-
-impl Payload {
-    fn noop() -> Self {
-        Self {
-            bytes: NOOP.to_vec(),
-            is_compressible: true,
-        }
-    }
-}
-
 /// The poll of a session: resolves with the payload to answer. Dropped before, the client has gone away and the session is over.
 pub(crate) struct PollRequest {
     connection: Arc<Connection>,
+    /// The payload becomes a part of a script.
+    text_only: bool,
     answered: bool,
 }
 
@@ -181,9 +201,16 @@ impl PollRequest {
         } else {
             Ok(Self {
                 connection,
+                text_only: false,
                 answered: false,
             })
         }
+    }
+
+    /// Has the payload written as text, binary messages included.
+    pub(crate) fn in_text(mut self) -> Self {
+        self.text_only = true;
+        self
     }
 }
 
@@ -193,7 +220,11 @@ impl Future for PollRequest {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Payload> {
         let (payload, is_goodbye) = {
             let mut state = self.connection.lock();
-            let Some(payload) = take_payload(&mut state, cx) else {
+            let form = match self.connection.form() {
+                Form::V3(_) if self.text_only => Form::V3(BinaryForm::Base64),
+                form @ (Form::V3(_) | Form::V4) => form,
+            };
+            let Some(payload) = take_payload(&mut state, form, cx) else {
                 return Poll::Pending;
             };
             // A session that is over but has not been ended by its task yet says so in the next poll.
@@ -211,21 +242,20 @@ impl Future for PollRequest {
     }
 }
 
-fn take_payload(state: &mut State, cx: &Context<'_>) -> Option<Payload> {
+fn take_payload(state: &mut State, form: Form, cx: &Context<'_>) -> Option<Payload> {
     let upgraded = state.session.state() == SessionState::WebSocket;
     let Link::Polling(polling) = &mut state.link else {
-        return Some(Payload::noop());
+        return Some(Payload::noop(form));
     };
     // What an upgraded session has to say goes by its WebSocket.
     let payload = if !upgraded && !state.outbox.is_empty() {
-        let mut bytes = Vec::with_capacity(state.outbox.bytes());
-        put_payload(&mut bytes, &state.outbox.concat());
-        Some(Payload {
-            bytes,
-            is_compressible: polling.is_compressible,
-        })
+        Some(Payload::new(
+            &state.outbox.concat(),
+            form,
+            polling.is_compressible,
+        ))
     } else if upgraded || polling.noop {
-        Some(Payload::noop())
+        Some(Payload::noop(form))
     } else {
         None
     };
@@ -312,11 +342,15 @@ impl PostRequest {
     }
 
     /// Hands the body to the session's task and waits until all of it has been handled, so that a client cannot be faster than its handlers.
-    pub(crate) async fn deliver(mut self, bytes: Bytes) {
+    pub(crate) async fn deliver(mut self, kind: PayloadKind, bytes: Bytes) {
         let limits = PayloadLimits {
             packets_max: self.connection.core().config.limits.payload_packets_max,
         };
-        let body = PostBody { bytes, limits };
+        let body = PostBody {
+            kind,
+            bytes,
+            limits,
+        };
         {
             let mut state = self.connection.lock();
             if let Link::Polling(polling) = &mut state.link {
@@ -474,7 +508,8 @@ mod tests {
         ] {
             let connection = polling();
             let post = PostRequest::start(Arc::clone(&connection)).unwrap();
-            let mut delivering = Box::pin(post.deliver(Bytes::from_static(b"4x")));
+            let mut delivering =
+                Box::pin(post.deliver(PayloadKind::Text, Bytes::from_static(b"4x")));
             let polled = delivering
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()));
@@ -498,7 +533,7 @@ mod tests {
     async fn a_post_that_nobody_takes_is_answered_when_its_session_ends() {
         let connection = polling();
         let post = PostRequest::start(Arc::clone(&connection)).unwrap();
-        let delivering = tokio::spawn(post.deliver(Bytes::from_static(b"4x")));
+        let delivering = tokio::spawn(post.deliver(PayloadKind::Text, Bytes::from_static(b"4x")));
         tokio::task::yield_now().await;
         assert!(!delivering.is_finished());
         connection.close(CloseReason::ForcedClose);

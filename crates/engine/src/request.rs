@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use percent_encoding::percent_decode_str;
+use synapse_protocol::query_pairs;
 
 use crate::proxies::Sender;
 
@@ -91,27 +91,6 @@ fn unix_millis() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The pairs of a query string, decoded; what is not valid UTF-8 is replaced.
-pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
-}
-
-fn decode(text: &str) -> String {
-    if text.contains('+') {
-        percent_decode_str(&text.replace('+', " "))
-            .decode_utf8_lossy()
-            .into_owned()
-    } else {
-        percent_decode_str(text).decode_utf8_lossy().into_owned()
-    }
 }
 
 #[cfg(test)]

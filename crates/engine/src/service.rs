@@ -16,7 +16,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use synapse_protocol::SessionId;
-use synapse_protocol::engine::Session;
+use synapse_protocol::engine::v3::PayloadKind;
+use synapse_protocol::engine::{Jsonp, Session, Version, decode_jsonp_body};
 use synapse_protocol::websocket::{Agreement, Decoder, Opcode, Role, put_frame};
 
 use crate::addresses::Place;
@@ -26,8 +27,9 @@ use crate::compression::{Encoding, compress};
 use crate::config::EngineConfig;
 use crate::connection::{Connection, TransportKind};
 use crate::core::Core;
+use crate::dialect::Dialect;
 use crate::driver::Driver;
-use crate::polling::{PollRequest, Polling, PostRequest};
+use crate::polling::{Payload, PollRequest, Polling, PostRequest};
 use crate::refusal::{Refused, answer, empty};
 use crate::request::RequestHead;
 use crate::state::Link;
@@ -37,6 +39,7 @@ use crate::verify::{Verified, verify};
 use crate::{Body, BoxError};
 
 const TEXT: &str = "text/plain; charset=UTF-8";
+const BYTES: &str = "application/octet-stream";
 const XSS_PROTECTION: HeaderName = HeaderName::from_static("x-xss-protection");
 
 /// Answers the requests of one engine. Cloning it is cheap; every clone speaks for the same engine.
@@ -131,17 +134,21 @@ impl<A: Application> EngineService<A> {
     {
         match verify(parts, false, &self.core.config, &self.core.sessions) {
             Err(refused) => self.refuse(parts, &refused).response(),
-            Ok(Verified::Handshake) => match self.open_polling(parts).await {
+            Ok(Verified::Handshake(dialect)) => match self.open_polling(parts, &dialect).await {
                 Ok(response) => response,
                 Err(refused) => self.refuse(parts, &refused).response(),
             },
-            Ok(Verified::Session { connection, .. }) => match parts.method {
-                Method::GET => self.poll(connection, &parts.headers).await,
+            Ok(Verified::Session {
+                connection,
+                dialect,
+                ..
+            }) => match parts.method {
+                Method::GET => self.poll(connection, &dialect, &parts.headers).await,
                 // A session that is over still tells its next poll so, but takes nothing more.
                 Method::POST if connection.is_closed() => {
                     self.refuse(parts, &Refused::UnknownSession).response()
                 }
-                Method::POST => self.post(connection, &parts.headers, body).await,
+                Method::POST => self.post(connection, &dialect, &parts.headers, body).await,
                 // What the reference server answers to methods it has no use for.
                 _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
             },
@@ -159,10 +166,16 @@ impl<A: Application> EngineService<A> {
         tracing::debug!(reason = %refused, "refused a request");
     }
 
-    async fn open_polling(&self, parts: &Parts) -> Result<Response<Body>, Refused> {
+    async fn open_polling(
+        &self,
+        parts: &Parts,
+        dialect: &Dialect,
+    ) -> Result<Response<Body>, Refused> {
         let Admitted { request, place } = self.admit(parts).await?;
         let id = self.session_id(&request).ok_or(Refused::Unavailable)?;
-        let session = Session::open_polling(&self.core.config.timing, self.core.clock.now());
+        let now = self.core.clock.now();
+        let session =
+            Session::open_polling(&self.core.config.timing, now).with_version(dialect.version, now);
         let connection = Connection::new(
             &self.core,
             id,
@@ -170,13 +183,18 @@ impl<A: Application> EngineService<A> {
             session,
             Link::Polling(Box::<Polling>::default()),
         );
+        connection.take_binary_as(dialect.binary);
         let client = self.application.open(&connection);
         let decoder = Decoder::new(Role::Server);
         let driver = Driver::new(Arc::clone(&connection), client, None, decoder, None);
         self.register(&connection, place)?;
         let open = format!("0{}", self.open_packet(id, TransportKind::Polling));
         self.core.runtime.spawn(driver);
-        let mut response = answer(StatusCode::OK, TEXT, open);
+        let mut frame = Vec::new();
+        put_frame(&mut frame, Opcode::Text, open.as_bytes());
+        let payload = Payload::new(&frame, connection.form(), true);
+        let (body, content_type) = payload_body(payload, dialect.jsonp.as_ref());
+        let mut response = answer(StatusCode::OK, content_type, body);
         let cookie = self.core.config.cookie.as_ref();
         if let Some(cookie) = cookie.and_then(|cookie| cookie.header(id)) {
             response.headers_mut().append(SET_COOKIE, cookie);
@@ -237,22 +255,30 @@ impl<A: Application> EngineService<A> {
         )
     }
 
-    async fn poll(&self, connection: Arc<Connection>, headers: &HeaderMap) -> Response<Body> {
+    async fn poll(
+        &self,
+        connection: Arc<Connection>,
+        dialect: &Dialect,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
         let Ok(poll) = PollRequest::start(connection) else {
             return empty(StatusCode::BAD_REQUEST);
         };
-        let payload = poll.await;
+        let payload = match &dialect.jsonp {
+            None => poll.await,
+            Some(_) => poll.in_text().await,
+        };
         let is_compressible = payload.is_compressible;
-        let payload = Bytes::from(payload.bytes);
+        let (payload, content_type) = payload_body(payload, dialect.jsonp.as_ref());
         let wanted = self.core.config.http_compression;
         let encoding = wanted
             .filter(|compression| is_compressible && payload.len() >= compression.threshold)
             .and_then(|_| Encoding::accepted(headers));
         let Some(encoding) = encoding else {
-            return answer(StatusCode::OK, TEXT, payload);
+            return answer(StatusCode::OK, content_type, payload);
         };
         let (body, used) = compress(&self.core.runtime, payload, encoding).await;
-        let mut response = answer(StatusCode::OK, TEXT, body);
+        let mut response = answer(StatusCode::OK, content_type, body);
         if let Some(encoding) = used {
             response
                 .headers_mut()
@@ -264,6 +290,7 @@ impl<A: Application> EngineService<A> {
     async fn post<B>(
         &self,
         connection: Arc<Connection>,
+        dialect: &Dialect,
         headers: &HeaderMap,
         body: B,
     ) -> Response<Body>
@@ -274,10 +301,11 @@ impl<A: Application> EngineService<A> {
         let Ok(post) = PostRequest::start(connection) else {
             return empty(StatusCode::BAD_REQUEST);
         };
-        if headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes() == b"application/octet-stream")
-        {
+        let kind = match headers.get(CONTENT_TYPE) {
+            Some(kind) if kind.as_bytes() == BYTES.as_bytes() => PayloadKind::Binary,
+            Some(_) | None => PayloadKind::Text,
+        };
+        if kind == PayloadKind::Binary && dialect.version == Version::V4 {
             // Dropping the request closes the session: version 4 has no such bodies.
             return empty(StatusCode::BAD_REQUEST);
         }
@@ -290,7 +318,17 @@ impl<A: Application> EngineService<A> {
         let collect = Limited::new(body, limits.message_bytes_max).collect();
         match tokio::time::timeout(limits.request_body_timeout, collect).await {
             Ok(Ok(collected)) => {
-                post.deliver(collected.to_bytes()).await;
+                let bytes = collected.to_bytes();
+                match &dialect.jsonp {
+                    None => post.deliver(kind, bytes).await,
+                    Some(_) => match decode_jsonp_body(&String::from_utf8_lossy(&bytes)) {
+                        Some(payload) => {
+                            post.deliver(PayloadKind::Text, payload.into()).await;
+                        }
+                        // A form without a payload says nothing.
+                        None => post.refuse(),
+                    },
+                }
                 answer(StatusCode::OK, "text/html", "ok")
             }
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -321,13 +359,14 @@ impl<A: Application> EngineService<A> {
         };
         let mut response = switching_protocols(&accept);
         match verified {
-            Verified::Handshake => {
+            Verified::Handshake(dialect) => {
                 let admitted = match self.admit(parts).await {
                     Ok(admitted) => admitted,
                     Err(refused) => return self.refuse(parts, &refused).upgrade_response(),
                 };
                 self.core.runtime.spawn(self.clone().open_websocket(
                     admitted,
+                    dialect,
                     on_upgrade,
                     accept.deflate,
                 ));
@@ -337,6 +376,7 @@ impl<A: Application> EngineService<A> {
             Verified::Session {
                 connection,
                 transport,
+                dialect,
             } => {
                 let started = transport == TransportKind::WebSocket
                     && self.core.config.allow_upgrades
@@ -347,6 +387,7 @@ impl<A: Application> EngineService<A> {
                 self.core.runtime.spawn(upgrade::probe(
                     connection,
                     transport,
+                    dialect.binary,
                     upgrade::take_stream(on_upgrade),
                     accept.deflate,
                 ));
@@ -358,6 +399,7 @@ impl<A: Application> EngineService<A> {
     async fn open_websocket(
         self,
         admitted: Admitted,
+        dialect: Dialect,
         on_upgrade: OnUpgrade,
         deflate: Option<Agreement>,
     ) {
@@ -365,7 +407,14 @@ impl<A: Application> EngineService<A> {
             return;
         };
         // A task of its own: this one is as large as the handshake needs it, that one stays for as long as the session.
-        let driver = self.start_stream(admitted, TransportKind::WebSocket, stream, &read, deflate);
+        let driver = self.start_stream(
+            admitted,
+            TransportKind::WebSocket,
+            &dialect,
+            stream,
+            &read,
+            deflate,
+        );
         if let Some(driver) = driver {
             self.core.runtime.spawn(driver);
         }
@@ -375,16 +424,20 @@ impl<A: Application> EngineService<A> {
         &self,
         Admitted { request, place }: Admitted,
         transport: TransportKind,
+        dialect: &Dialect,
         stream: WebSocketStream,
         read: &Bytes,
         deflate: Option<Agreement>,
     ) -> Option<Driver<A::Client>> {
         let id = self.session_id(&request)?;
-        let session = Session::open_websocket(&self.core.config.timing, self.core.clock.now());
+        let now = self.core.clock.now();
+        let session = Session::open_websocket(&self.core.config.timing, now)
+            .with_version(dialect.version, now);
         let (reader, link): (ReadHalf, Link) = stream.split();
         let connection = Connection::new(&self.core, id, request, session, link);
         connection.lock().streamed_by = transport;
         let open = format!("0{}", self.open_packet(id, transport));
+        connection.take_binary_as(dialect.binary);
         connection.send_first(|out| put_frame(out, Opcode::Text, open.as_bytes()));
         if let Some(agreement) = deflate {
             connection.start_deflate(agreement);
@@ -416,6 +469,18 @@ fn new_session_id() -> Option<SessionId> {
         Err(error) => {
             tracing::error!(%error, "failed to draw a session id");
             None
+        }
+    }
+}
+
+/// The body of an answer and its type.
+fn payload_body(payload: Payload, jsonp: Option<&Jsonp>) -> (Bytes, &'static str) {
+    match (payload.kind, jsonp) {
+        (PayloadKind::Binary, _) => (payload.bytes.into(), BYTES),
+        (PayloadKind::Text, None) => (payload.bytes.into(), TEXT),
+        (PayloadKind::Text, Some(jsonp)) => {
+            let payload = String::from_utf8_lossy(&payload.bytes);
+            (jsonp.script(&payload).into(), TEXT)
         }
     }
 }

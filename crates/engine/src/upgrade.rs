@@ -11,6 +11,7 @@ use http::{HeaderMap, Method};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use synapse_protocol::engine::v3::BinaryForm;
 use synapse_protocol::engine::{Packet, decode_packet};
 use synapse_protocol::websocket::{
     self, Agreement, Decoder, Message, Opcode, PerMessageDeflate, Role, accept_key,
@@ -142,6 +143,7 @@ struct ProbeFailed;
 pub(crate) async fn probe<E>(
     connection: Arc<Connection>,
     transport: TransportKind,
+    binary: BinaryForm,
     opening: impl Future<Output = Result<(WebSocketStream, Bytes), E>>,
     deflate: Option<Agreement>,
 ) {
@@ -158,17 +160,23 @@ pub(crate) async fn probe<E>(
         .await
     };
     match timeout(wait, attempt).await {
-        Ok(Ok(handover)) => take_over(&connection, transport, handover),
+        Ok(Ok(handover)) => take_over(&connection, transport, binary, handover),
         Ok(Err(ProbeFailed)) | Err(_) => connection.lock().session.abandon_probe(),
     }
 }
 
-fn take_over(connection: &Connection, transport: TransportKind, handover: Handover) {
+fn take_over(
+    connection: &Connection,
+    transport: TransportKind,
+    binary: BinaryForm,
+    handover: Handover,
+) {
     let mut state = connection.lock();
     if state.session.complete_upgrade().is_err() {
         return;
     }
     state.streamed_by = transport;
+    connection.take_binary_as(binary);
     if let Link::Polling(polling) = &mut state.link {
         polling.handover = Some(Box::new(handover));
         polling.release_poll();

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use http::header::ORIGIN;
 use http::request::Parts;
 use http::{HeaderMap, Method};
+use synapse_protocol::engine::v3::BinaryForm;
+use synapse_protocol::engine::{Jsonp, Version};
+use synapse_protocol::query_pairs;
 
 use crate::config::EngineConfig;
 use crate::connection::{Connection, TransportKind};
+use crate::dialect::Dialect;
 use crate::refusal::Refused;
-use crate::request::query_pairs;
 use crate::table::SessionTable;
 
 /// What a request is for, as far as it could be told without opening anything.
@@ -18,9 +21,10 @@ pub(crate) enum Verified {
     Session {
         connection: Arc<Connection>,
         transport: TransportKind,
+        dialect: Dialect,
     },
     /// A handshake.
-    Handshake,
+    Handshake(Dialect),
 }
 
 /// The query's parameters that the protocol knows. A repeated one is nobody's valid value.
@@ -29,6 +33,8 @@ struct Query {
     transport: Option<String>,
     sid: Option<String>,
     version: Option<String>,
+    b64: Option<String>,
+    j: Option<String>,
 }
 
 impl Query {
@@ -39,6 +45,8 @@ impl Query {
                 "transport" => &mut found.transport,
                 "sid" => &mut found.sid,
                 "EIO" => &mut found.version,
+                "b64" => &mut found.b64,
+                "j" => &mut found.j,
                 _ => continue,
             };
             *parameter = Some(match parameter.take() {
@@ -47,6 +55,29 @@ impl Query {
             });
         }
         found
+    }
+
+    /// None for a version that is not served. Node takes every one but 4 for 3; a version that nobody speaks is refused here.
+    fn dialect(&self, config: &EngineConfig) -> Option<Dialect> {
+        let version = match self.version.as_deref() {
+            Some("4") => Version::V4,
+            Some("3") | None if config.allow_eio3 => Version::V3,
+            Some(_) | None => return None,
+        };
+        let is_base64 = self.b64.as_ref().is_some_and(|value| !value.is_empty());
+        Some(Dialect {
+            version,
+            binary: if is_base64 {
+                BinaryForm::Base64
+            } else {
+                BinaryForm::Bytes
+            },
+            jsonp: self
+                .j
+                .as_deref()
+                .filter(|_| config.allow_eio3)
+                .map(Jsonp::new),
+        })
     }
 }
 
@@ -68,6 +99,7 @@ pub(crate) fn verify(
     if has_odd_origin(&parts.headers) {
         return Err(Refused::BadRequest);
     }
+    let dialect = query.dialect(config);
     if let Some(sid) = query.sid.filter(|sid| !sid.is_empty()) {
         let connection = sid
             .parse()
@@ -77,9 +109,13 @@ pub(crate) fn verify(
         if !is_upgrade && connection.transport() != transport {
             return Err(Refused::BadRequest);
         }
+        let dialect = dialect
+            .filter(|dialect| dialect.version == connection.version())
+            .ok_or(Refused::BadRequest)?;
         return Ok(Verified::Session {
             connection,
             transport,
+            dialect,
         });
     }
     if parts.method != Method::GET {
@@ -93,10 +129,15 @@ pub(crate) fn verify(
     {
         return Err(Refused::Forbidden("Forbidden".to_owned()));
     }
-    if query.version.as_deref() != Some("4") {
-        return Err(Refused::UnsupportedProtocolVersion);
+    let dialect = dialect.ok_or(Refused::UnsupportedProtocolVersion)?;
+    // A script tells no origin.
+    if dialect.jsonp.is_some()
+        && let Some(cors) = &config.cors
+        && !cors.allows_script(&parts.headers)
+    {
+        return Err(Refused::Forbidden("Forbidden".to_owned()));
     }
-    Ok(Verified::Handshake)
+    Ok(Verified::Handshake(dialect))
 }
 
 /// Whether the origin has characters that no header may have.
@@ -126,6 +167,63 @@ mod tests {
             &SessionTable::new(&Limits::default()),
         )
         .err()
+    }
+
+    /// What a handshake by polling is taken for where version 3 is served.
+    fn dialect(query: &str) -> Result<Dialect, Refused> {
+        let request = http::Request::builder()
+            .uri(format!("/socket.io/?transport=polling&{query}"))
+            .body(())
+            .unwrap();
+        let config = EngineConfig {
+            allow_eio3: true,
+            ..EngineConfig::default()
+        };
+        let parts = request.into_parts().0;
+        match verify(
+            &parts,
+            false,
+            &config,
+            &SessionTable::new(&Limits::default()),
+        )? {
+            Verified::Handshake(dialect) => Ok(dialect),
+            Verified::Session { .. } => panic!("there is no session"),
+        }
+    }
+
+    #[test]
+    fn version_3_is_what_says_nothing_else_where_it_is_served() {
+        for (query, version) in [
+            ("", Ok(Version::V3)),
+            ("EIO=3", Ok(Version::V3)),
+            ("EIO=4", Ok(Version::V4)),
+            ("EIO=", Err(Refused::UnsupportedProtocolVersion)),
+            ("EIO=2", Err(Refused::UnsupportedProtocolVersion)),
+            ("EIO=5", Err(Refused::UnsupportedProtocolVersion)),
+            ("EIO=3&EIO=3", Err(Refused::UnsupportedProtocolVersion)),
+        ] {
+            assert_eq!(
+                dialect(query).map(|dialect| dialect.version),
+                version,
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn base64_and_jsonp_are_asked_for_by_the_query() {
+        let jsonp = |j: &str| Some(Jsonp::new(j));
+        for (query, binary, script) in [
+            ("EIO=3", BinaryForm::Bytes, None),
+            ("EIO=3&b64=", BinaryForm::Bytes, None),
+            ("EIO=3&b64=1", BinaryForm::Base64, None),
+            ("EIO=3&b64=1&j=7", BinaryForm::Base64, jsonp("7")),
+            ("EIO=4&j=0", BinaryForm::Bytes, jsonp("0")),
+            ("EIO=3&j", BinaryForm::Bytes, jsonp("")),
+        ] {
+            let dialect = dialect(query).unwrap();
+            assert_eq!((dialect.binary, dialect.jsonp), (binary, script), "{query}");
+        }
     }
 
     #[test]

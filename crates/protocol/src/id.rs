@@ -93,6 +93,13 @@ macro_rules! id {
 id!(SessionId);
 id!(SocketId);
 
+impl SessionId {
+    /// The session's id as the id of its sockets, which clients of Socket.IO 2 take for theirs. It is public then.
+    pub fn to_socket_id(self) -> SocketId {
+        SocketId(self.0)
+    }
+}
+
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")

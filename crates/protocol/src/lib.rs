@@ -6,9 +6,11 @@
 mod close_reason;
 pub mod engine;
 pub mod id;
+mod query;
 pub mod socket;
 pub mod websocket;
 pub mod webtransport;
 
 pub use close_reason::CloseReason;
 pub use id::{SessionId, SocketId};
+pub use query::query_pairs;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use smallvec::SmallVec;
-use synapse_engine::Connection;
+use synapse_engine::{Connection, Version};
 use synapse_protocol::CloseReason;
 use synapse_protocol::engine::Message;
 use synapse_protocol::socket::{Arguments, Assembler, Incoming};
@@ -24,6 +24,7 @@ use crate::listeners::calls;
 use crate::pace::Pace;
 use crate::server::ServerInner;
 use crate::socket::{Notice, Socket};
+use crate::v2;
 
 /// The application's side of one session. Lives in the session's task.
 pub struct Client {
@@ -61,9 +62,17 @@ impl Client {
 
     fn handle(&mut self, incoming: Incoming<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         match incoming {
-            Incoming::Connect { namespace, auth } => {
-                self.handle_connect(namespace, auth.as_deref(), cx)
-            }
+            Incoming::Connect {
+                namespace,
+                query,
+                auth,
+            } => match self.connection.version() {
+                Version::V3 => {
+                    let auth = v2::auth(query.unwrap_or_default());
+                    self.handle_connect(namespace, Some(&auth), cx)
+                }
+                Version::V4 => self.handle_connect(namespace, auth.as_deref(), cx),
+            },
             Incoming::Disconnect { namespace } => {
                 if let Some(socket) = self.find(namespace) {
                     socket.end(CloseReason::ClientNamespaceDisconnect, Notice::None);
@@ -292,6 +301,14 @@ async fn run_to_the_end(mut running: FuturesUnordered<Running>) {
 }
 
 impl synapse_engine::Client for Client {
+    fn start(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        match self.connection.version() {
+            // Clients of Socket.IO 2 are in the main namespace without asking for it.
+            Version::V3 => self.handle_connect("/", None, cx),
+            Version::V4 => Ok(()),
+        }
+    }
+
     fn message(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let limits = self.server.limits().packets;
         let bytes = match &message {

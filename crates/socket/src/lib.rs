@@ -80,6 +80,7 @@ mod socket;
 mod state;
 mod time;
 mod typed;
+mod v2;
 
 pub use ack::{Ack, AckError};
 pub use broadcast::Broadcaster;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use synapse_adapter::{JoinError, Member, Memberships};
-use synapse_engine::{Batch, Connection, Delivery, Frames, TransportKind};
+use synapse_engine::{Batch, Connection, Delivery, Frames, TransportKind, Version};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::sync::oneshot;
@@ -25,6 +25,7 @@ use crate::listeners::Listeners;
 use crate::namespace::NamespaceInner;
 use crate::rooms::IntoRooms;
 use crate::typed::EventType;
+use crate::v2;
 
 /// One client in one namespace. Cloning it is cheap, and every clone is the same socket.
 #[derive(Clone)]
@@ -100,6 +101,9 @@ impl Socket {
     }
 
     /// The socket's public id, which is also the name of its own room.
+    ///
+    /// A client of Socket.IO 2 calls itself by the id of its session, so that is the id of its sockets. In any namespace but the main one it
+    /// puts `/namespace#` in front, and the socket joins a room of that name: `to("/chat#<id>")` reaches it as `to("<id>")` does.
     pub fn id(&self) -> SocketId {
         self.0.id
     }
@@ -322,6 +326,11 @@ impl Socket {
             .disconnect(CloseReason::ServerNamespaceDisconnect);
     }
 
+    /// What the client speaks.
+    pub(crate) fn version(&self) -> Version {
+        self.0.connection.version()
+    }
+
     pub(crate) fn namespace(&self) -> &Arc<NamespaceInner> {
         &self.0.namespace
     }
@@ -358,13 +367,30 @@ impl Socket {
             return false;
         }
         self.0.connection.confirm();
-        let sid = format!(r#"{{"sid":"{}"}}"#, self.0.id.text().as_str());
+        let sid = match self.version() {
+            // Clients of Socket.IO 2 know their ids.
+            Version::V3 => String::new(),
+            Version::V4 => format!(r#"{{"sid":"{}"}}"#, self.0.id.text().as_str()),
+        };
         // The session's task writes when it is done with this event, so no client can act on the packet before the socket is in its room.
         self.send(&Outgoing::Connect {
             namespace: self.namespace_name(),
             json: &sid,
         });
-        self.0.namespace.rooms().insert(self.clone())
+        let is_in = self.0.namespace.rooms().insert(self.clone());
+        if is_in && self.version() == Version::V3 {
+            self.join_own_name();
+        }
+        is_in
+    }
+
+    /// A client of Socket.IO 2 is found by what it calls itself.
+    fn join_own_name(&self) {
+        if let Some(name) = v2::own_name(self.namespace_name(), self.0.id)
+            && let Err(error) = self.join(name)
+        {
+            tracing::debug!(socket = ?self, %error, "failed to join a client's own room");
+        }
     }
 
     /// The socket ends: its handlers run, its rooms are left, who waits for it is told. Only the first call does anything.

@@ -35,6 +35,9 @@ impl Settings {
         if let Some(bytes) = variable("MAX_HTTP_BUFFER_SIZE")? {
             engine.limits.message_bytes_max = bytes;
         }
+        if let Some(allow) = variable("ALLOW_EIO3")? {
+            engine.allow_eio3 = allow;
+        }
         engine.per_message_deflate =
             variable("PER_MESSAGE_DEFLATE")?.map(|threshold| PerMessageDeflate {
                 threshold,

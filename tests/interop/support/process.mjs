@@ -84,6 +84,6 @@ export class Process {
 
 /** What the tests set is all that a server may see of our variables. */
 function cleanEnvironment() {
-  const ours = /^(REDIS_|SYNAPSE_|PORT$|HOST$|PING_|MAX_HTTP|CORS_|PARSER$|OPTIONS$|LOG_|RUST_LOG$)/;
+  const ours = /^(REDIS_|SYNAPSE_|PORT$|HOST$|PING_|MAX_HTTP|CORS_|PARSER$|ALLOW_|OPTIONS$|LOG_|RUST_LOG$)/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)));
 }

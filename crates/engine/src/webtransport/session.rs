@@ -9,9 +9,9 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use quinn::{ConnectionError, Incoming};
 use serde_json::Value;
-use synapse_protocol::SessionId;
-use synapse_protocol::engine::{Packet, decode_packet};
+use synapse_protocol::engine::{Packet, Version, decode_packet};
 use synapse_protocol::websocket::{Decoder, Limits, Message, Role};
+use synapse_protocol::{SessionId, query_pairs};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use wtransport_proto::session::{SessionRequest, SessionResponse};
@@ -21,8 +21,9 @@ use super::stream::FrameStream;
 use crate::application::Application;
 use crate::config::EngineConfig;
 use crate::connection::{Connection, TransportKind};
+use crate::dialect::Dialect;
 use crate::refusal::Refused;
-use crate::request::{PeerAddr, query_pairs};
+use crate::request::PeerAddr;
 use crate::service::{EngineService, is_answered};
 use crate::stream::WebSocketStream;
 use crate::upgrade;
@@ -212,14 +213,22 @@ async fn go_on<A: Application>(
     match first {
         First::Open => {
             let admitted = service.admit(&request).await.map_err(refuse)?;
-            if let Some(driver) = service.start_stream(admitted, transport, stream, &rest, None) {
+            if let Some(driver) =
+                service.start_stream(admitted, transport, &Dialect::V4, stream, &rest, None)
+            {
                 runtime.spawn(driver);
             }
         }
         First::Upgrade(id) => {
             let connection = upgradable(service, id).map_err(refuse)?;
             let opened = std::future::ready(Ok::<_, io::Error>((stream, rest)));
-            runtime.spawn(upgrade::probe(connection, transport, opened, None));
+            runtime.spawn(upgrade::probe(
+                connection,
+                transport,
+                Dialect::V4.binary,
+                opened,
+                None,
+            ));
         }
     }
     Ok(())
@@ -229,7 +238,10 @@ async fn go_on<A: Application>(
 fn upgradable<A>(service: &EngineService<A>, id: SessionId) -> Result<Arc<Connection>, Refused> {
     let core = &service.core;
     let connection = core.sessions.find(id).ok_or(Refused::UnknownSession)?;
-    let started = core.config.allow_upgrades && connection.lock().session.start_probe().is_ok();
+    // Version 3 is older than WebTransport.
+    let started = core.config.allow_upgrades
+        && connection.version() == Version::V4
+        && connection.lock().session.start_probe().is_ok();
     if started {
         Ok(connection)
     } else {

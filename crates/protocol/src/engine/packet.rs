@@ -98,6 +98,12 @@ pub enum PacketError {
     /// A binary record that is not base64.
     #[error("a binary record is not base64")]
     Base64,
+    /// A record of version 3 whose length is no number, or not that of what follows.
+    #[error("a record has no valid length")]
+    RecordLength,
+    /// A text record of version 3 that is not UTF-8.
+    #[error("a text record is not UTF-8")]
+    Utf8,
     /// One request body has too many packets.
     #[error("a payload of more than {limit} packets")]
     TooManyPackets {

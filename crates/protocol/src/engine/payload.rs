@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use base64::alphabet::STANDARD;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as BASE64};
-use base64::engine::{DecodePaddingMode, Engine as _};
-
+use super::base64_text;
 use super::packet::{Message, Packet, PacketError, decode_packet};
 use crate::websocket::{Opcode, own_frames};
 
@@ -14,12 +11,6 @@ const SEPARATOR: u8 = 0x1e;
 
 /// Stands before base64 in place of a packet type.
 const BINARY: u8 = b'b';
-
-/// Node takes base64 without its padding.
-const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// What the body of one request may contain. Its total length is the limit of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +76,7 @@ impl<'a> Iterator for PayloadPackets<'a> {
 fn decode_record(record: &str) -> Result<Packet<'_>, PacketError> {
     match record.strip_prefix(char::from(BINARY)) {
         Some(base64) => {
-            let data = LENIENT_BASE64
-                .decode(base64)
-                .map_err(|_| PacketError::Base64)?;
+            let data = base64_text::decode(base64)?;
             Ok(Packet::Message(Message::Binary(Cow::Owned(data))))
         }
         None => decode_packet(record),
@@ -105,7 +94,8 @@ pub fn put_payload(out: &mut Vec<u8>, frames: &[u8]) {
             }
             Opcode::Binary => {
                 put_separator(out);
-                put_base64(out, payload);
+                out.push(BINARY);
+                base64_text::put_base64(out, payload);
             }
             // They speak about a WebSocket connection, which a polling client does not have.
             Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => (),
@@ -117,16 +107,6 @@ fn put_separator(out: &mut Vec<u8>) {
     if !out.is_empty() {
         out.push(SEPARATOR);
     }
-}
-
-fn put_base64(out: &mut Vec<u8>, data: &[u8]) {
-    out.push(BINARY);
-    let start = out.len();
-    out.resize(start + data.len().div_ceil(3) * 4, 0);
-    let written = BASE64
-        .encode_slice(data, &mut out[start..])
-        .expect("four characters for each three bytes were reserved");
-    debug_assert_eq!(start + written, out.len());
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::close_reason::CloseReason;
-use crate::engine::PacketType;
+use crate::engine::heartbeat::{Beat, Heartbeat};
+use crate::engine::{PacketType, Version};
 
 /// A moment: milliseconds since the server started. Comes in as an argument, so that tests own the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +32,10 @@ impl Timestamp {
 /// How the server notices that a client is gone, and how long it waits for a client to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Time between two pings. Default: 25 s. Lower finds dead clients sooner and costs one packet each way per interval.
+    /// Time between two pings. Default: 25 s. Lower finds dead clients sooner and costs one packet each way per interval. The server pings,
+    /// in version 3 the client.
     pub ping_interval: Duration,
-    /// Wait for the pong before closing. Default: 20 s. Raise it for mobile networks.
+    /// Wait for the pong before closing, or for a client's ping that is late. Default: 20 s. Raise it for mobile networks.
     pub ping_timeout: Duration,
     /// A probing transport that has not completed its upgrade by then is closed. Default: 10 s.
     pub upgrade_timeout: Duration,
@@ -80,6 +82,9 @@ pub enum SessionError {
     /// In version 4 pings go from the server to the client only.
     #[error("a ping packet is the server's to send")]
     PingFromClient,
+    /// In version 3 pings go from the client to the server only.
+    #[error("a pong packet is the server's to send")]
+    PongFromClient,
     /// An upgrade needs a session that polls and is not being upgraded already.
     #[error("an upgrade cannot start in state {0:?}")]
     CannotUpgrade(State),
@@ -92,6 +97,8 @@ pub enum Received {
     Message,
     /// Nothing more to do.
     Nothing,
+    /// A ping: answer with a pong.
+    Ping,
     /// The client ended the session.
     Closed,
 }
@@ -105,14 +112,6 @@ pub enum Due {
     Ping,
     /// The session is closed now.
     Close(CloseReason),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heartbeat {
-    /// The next ping is due an interval after this moment.
-    Quiet { since: Timestamp },
-    /// A pong is awaited since this moment.
-    Pinged { at: Timestamp },
 }
 
 /// One Engine.IO session. Owns no socket, no clock and no task.
@@ -137,9 +136,21 @@ impl Session {
     fn open(state: State, timing: &Timing, now: Timestamp) -> Self {
         Self {
             state,
-            heartbeat: Heartbeat::Quiet { since: now },
+            heartbeat: Heartbeat::begin(Version::V4, now),
             confirm_by: Some(now.after(timing.connect_timeout)),
         }
+    }
+
+    /// The session by the rules of a version, 4 if nothing is said. For a session that has just been opened.
+    #[must_use]
+    pub fn with_version(mut self, version: Version, now: Timestamp) -> Self {
+        self.heartbeat = Heartbeat::begin(version, now);
+        self
+    }
+
+    /// The version whose rules hold.
+    pub fn version(&self) -> Version {
+        self.heartbeat.version()
     }
 
     /// Where the session is.
@@ -168,21 +179,32 @@ impl Session {
         }
         match packet {
             PacketType::Message => Ok(Received::Message),
-            PacketType::Pong => {
-                // A pong nobody asked for changes nothing: a flood of them must not move the heartbeat.
-                if let Heartbeat::Pinged { .. } = self.heartbeat {
-                    self.heartbeat = Heartbeat::Quiet { since: now };
+            PacketType::Pong => match self.version() {
+                Version::V4 => {
+                    self.excuse(now);
+                    Ok(Received::Nothing)
                 }
-                Ok(Received::Nothing)
-            }
+                Version::V3 => Err(SessionError::PongFromClient),
+            },
             PacketType::Close => {
                 self.state = State::Closed(CloseReason::TransportClose);
                 Ok(Received::Closed)
             }
-            PacketType::Ping => Err(SessionError::PingFromClient),
+            PacketType::Ping => match self.version() {
+                Version::V4 => Err(SessionError::PingFromClient),
+                Version::V3 => {
+                    self.excuse(now);
+                    Ok(Received::Ping)
+                }
+            },
             // Known types that mean nothing here; the reference server ignores them as well.
             PacketType::Open | PacketType::Upgrade | PacketType::Noop => Ok(Received::Nothing),
         }
+    }
+
+    /// The client is there, or cannot be blamed if it seems not to be: a pong is awaited no longer, the wait for a ping begins anew.
+    pub fn excuse(&mut self, now: Timestamp) {
+        self.heartbeat.excuse(now);
     }
 
     /// A second transport said `2probe`.
@@ -236,28 +258,23 @@ impl Session {
             self.state = State::Closed(CloseReason::ForcedServerClose);
             return Due::Close(CloseReason::ForcedServerClose);
         }
-        match self.heartbeat {
-            Heartbeat::Quiet { since } if since.after(timing.ping_interval) <= now => {
-                self.heartbeat = Heartbeat::Pinged { at: now };
-                Due::Ping
-            }
-            Heartbeat::Pinged { at } if at.after(timing.ping_timeout) <= now => {
+        match self.heartbeat.handle_timeout(timing, now) {
+            Beat::Nothing => Due::Nothing,
+            Beat::Ping => Due::Ping,
+            Beat::TimedOut => {
                 self.state = State::Closed(CloseReason::PingTimeout);
                 Due::Close(CloseReason::PingTimeout)
             }
-            Heartbeat::Quiet { .. } | Heartbeat::Pinged { .. } => Due::Nothing,
         }
     }
 
-    /// When `handle_timeout` has something to do at the earliest, or has to be asked again because a pong may have moved the next ping.
+    /// When `handle_timeout` has something to do at the earliest, or has to be asked again because a pong may have moved the next ping, or a
+    /// ping the end of the wait for it.
     pub fn poll_timeout(&self, timing: &Timing) -> Option<Timestamp> {
-        let heartbeat = match self.heartbeat {
-            Heartbeat::Quiet { since } => since.after(timing.ping_interval),
-            Heartbeat::Pinged { at } => at.after(timing.ping_timeout.min(timing.ping_interval)),
-        };
         if self.is_closed() {
             return None;
         }
+        let heartbeat = self.heartbeat.poll_timeout(timing);
         Some(self.confirm_by.map_or(heartbeat, |by| by.min(heartbeat)))
     }
 }
@@ -384,6 +401,31 @@ mod tests {
         }
         simulation.advance(2 * SECOND);
         assert_eq!(simulation.pings.len(), 1);
+    }
+
+    #[test]
+    fn the_heartbeat_of_a_version_goes_one_way() {
+        let timing = Timing::default();
+        let now = Timestamp::from_millis(5);
+        for (version, packet, expected) in [
+            (Version::V3, PacketType::Ping, Ok(Received::Ping)),
+            (
+                Version::V3,
+                PacketType::Pong,
+                Err(SessionError::PongFromClient),
+            ),
+            (
+                Version::V4,
+                PacketType::Ping,
+                Err(SessionError::PingFromClient),
+            ),
+            (Version::V4, PacketType::Pong, Ok(Received::Nothing)),
+        ] {
+            let mut session = Session::open_polling(&timing, now).with_version(version, now);
+            assert_eq!(session.version(), version);
+            assert_eq!(session.handle_packet(packet, now), expected, "{packet:?}");
+            assert_eq!(session.version(), version);
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Incoming<'a> {
     Connect {
         /// The namespace.
         namespace: &'a str,
+        /// The query string behind the namespace, undecoded, which clients of Socket.IO 2 prove themselves with.
+        query: Option<&'a str>,
         /// What the client proves itself with: the text of a JSON object.
         auth: Option<Cow<'a, str>>,
     },
@@ -107,6 +109,7 @@ impl Assembler {
             PacketType::Connect => {
                 return Ok(Some(Incoming::Connect {
                     namespace,
+                    query: packet.query,
                     auth: packet.json.map(Cow::Borrowed),
                 }));
             }
@@ -223,6 +226,7 @@ mod tests {
                 "0",
                 Incoming::Connect {
                     namespace: "/",
+                    query: None,
                     auth: None,
                 },
             ),
@@ -230,6 +234,7 @@ mod tests {
                 r#"0/chat,{"token":1}"#,
                 Incoming::Connect {
                     namespace: "/chat",
+                    query: None,
                     auth: Some(r#"{"token":1}"#.into()),
                 },
             ),

@@ -23,7 +23,8 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, PacketEr
     } else {
         (0, rest)
     };
-    let (namespace, rest) = split_namespace(rest, limits)?;
+    let (namespace, rest) = split_namespace(rest);
+    let (namespace, query) = split_query(namespace, limits)?;
     let (id, rest) = split_id(rest)?;
     let json = check_payload(packet_type, rest, attachments, limits)?;
     if matches!(packet_type, PacketType::Ack | PacketType::BinaryAck) && id.is_none() {
@@ -32,6 +33,7 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, PacketEr
     Ok(Packet {
         packet_type,
         namespace,
+        query,
         id,
         json,
         attachments,
@@ -53,19 +55,20 @@ fn split_attachments<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a s
     }
 }
 
-fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), PacketError> {
-    if !text.starts_with('/') {
-        return Ok(("/", text));
+/// The namespace with its query string, and what is behind it.
+fn split_namespace(text: &str) -> (&str, &str) {
+    if text.starts_with('/') {
+        text.split_once(',').unwrap_or((text, ""))
+    } else {
+        ("/", text)
     }
-    let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
-    Ok((check_namespace(namespace, limits)?, rest))
 }
 
-/// The name of the namespace, without the query string that may follow it.
-pub(super) fn check_namespace<'a>(
+/// The name of a namespace and the query string that may follow it.
+pub(super) fn split_query<'a>(
     namespace: &'a str,
     limits: &Limits,
-) -> Result<&'a str, PacketError> {
+) -> Result<(&'a str, Option<&'a str>), PacketError> {
     if namespace.len() > limits.namespace_bytes_max {
         return Err(PacketError::NamespaceTooLong {
             limit: limits.namespace_bytes_max,
@@ -73,7 +76,7 @@ pub(super) fn check_namespace<'a>(
     }
     Ok(namespace
         .split_once('?')
-        .map_or(namespace, |(path, _query)| path))
+        .map_or((namespace, None), |(path, query)| (path, Some(query))))
 }
 
 fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
@@ -185,11 +188,13 @@ mod tests {
         attachments: usize,
     ) {
         let json = (!json.is_empty()).then_some(json);
+        let query = decoded(text).ok().and_then(|packet| packet.query);
         assert_eq!(
             decoded(text),
             Ok(Packet {
                 packet_type,
                 namespace,
+                query,
                 id,
                 json,
                 attachments
@@ -278,6 +283,25 @@ mod tests {
             ack,
             1,
         );
+    }
+
+    #[test]
+    fn the_query_behind_a_namespace_is_told_apart() {
+        for (text, query) in [
+            ("0/admin,", None),
+            ("0/admin?,", Some("")),
+            ("0/admin?x=1&y=%2C,{}", Some("x=1&y=%2C")),
+            ("0/admin?x=1&y=?", Some("x=1&y=?")),
+            ("0/?x=1,", Some("x=1")),
+            ("2[\"a?b\"]", None),
+            ("2/admin?x,[\"a\"]", Some("x")),
+        ] {
+            assert_eq!(
+                decoded(text).map(|packet| packet.query),
+                Ok(query),
+                "{text}"
+            );
+        }
     }
 
     #[test]

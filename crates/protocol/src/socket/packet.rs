@@ -89,6 +89,8 @@ pub struct Packet<'a> {
     pub packet_type: PacketType,
     /// The namespace without its query string; `/` if the packet names none.
     pub namespace: &'a str,
+    /// The query string behind the namespace, undecoded, if there is one. Clients of Socket.IO 2 connect with it.
+    pub query: Option<&'a str>,
     /// The number that joins an event and its ack; at most 2^53 - 1, the largest integer that JavaScript counts to.
     pub id: Option<u64>,
     /// The payload, well-formed and of the shape that the type asks for, without white space around it.

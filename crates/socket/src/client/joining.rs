@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::FuturesUnordered;
 use smallvec::SmallVec;
-use synapse_engine::Delivery;
+use synapse_engine::{Delivery, Version};
 use synapse_protocol::socket::{Arguments, Outgoing};
 use synapse_protocol::{CloseReason, SocketId};
 
@@ -19,6 +19,7 @@ use crate::namespace::NamespaceInner;
 use crate::parent::{NamespaceRequest, Parent, find_parent};
 use crate::refusal::Refusal;
 use crate::socket::{Notice, Socket};
+use crate::v2;
 
 /// A client that asks for a namespace that there is not.
 pub(super) struct Joining {
@@ -103,7 +104,11 @@ impl Client {
             namespace.leave();
             return Ok(());
         }
-        let Some(id) = new_socket_id() else {
+        let id = match self.connection.version() {
+            Version::V3 => Some(self.connection.id().to_socket_id()),
+            Version::V4 => new_socket_id(),
+        };
+        let Some(id) = id else {
             namespace.leave();
             return Err(CloseReason::ForcedServerClose);
         };
@@ -166,7 +171,10 @@ async fn admit(socket: Socket, middlewares: Vec<BoxedMiddleware>) {
         return;
     }
     if let Err(refusal) = decision {
-        let json = refusal.to_json();
+        let json = match socket.version() {
+            Version::V3 => v2::refusal(&refusal),
+            Version::V4 => refusal.to_json(),
+        };
         socket.send(&Outgoing::ConnectError {
             namespace: socket.namespace_name(),
             json: &json,

@@ -12,7 +12,7 @@ use super::put::{put_map_len, put_str, put_uint};
 use super::reader::{Head, Number, Reader};
 use super::{DecodeError, EncodeError, Limits};
 use crate::socket::assembler::Incoming;
-use crate::socket::decode::{ID_MAX, check_event_name, check_namespace};
+use crate::socket::decode::{ID_MAX, check_event_name, split_query};
 use crate::socket::encode::Outgoing;
 use crate::socket::packet::{self, PacketError, PacketType};
 use crate::websocket::{Opcode, header_len, put_header};
@@ -31,11 +31,12 @@ pub fn decode_packet<'a>(
 ) -> Result<Incoming<'a>, PacketError> {
     let fields = Fields::read(message)?;
     let packet_type = fields.packet_type()?;
-    let namespace = fields.namespace(limits)?;
+    let (namespace, query) = fields.namespace(limits)?;
     let id = fields.id()?;
     match packet_type {
         PacketType::Connect => Ok(Incoming::Connect {
             namespace,
+            query,
             auth: fields
                 .data
                 .map(|data| auth(data, limits).map(Cow::Owned))
@@ -178,13 +179,17 @@ impl<'a> Fields<'a> {
             .ok_or(PacketError::UnknownType)
     }
 
-    fn namespace(&self, limits: &packet::Limits) -> Result<&'a str, PacketError> {
+    /// The namespace and the query string behind it.
+    fn namespace(
+        &self,
+        limits: &packet::Limits,
+    ) -> Result<(&'a str, Option<&'a str>), PacketError> {
         let value = self.namespace.ok_or(PacketError::IllegalNamespace)?;
         let Head::Text(text) = Reader::new(value).head()? else {
             return Err(PacketError::IllegalNamespace);
         };
         let text = std::str::from_utf8(text).map_err(|_| PacketError::IllegalNamespace)?;
-        check_namespace(text, limits)
+        split_query(text, limits)
     }
 
     fn id(&self) -> Result<Option<u64>, PacketError> {

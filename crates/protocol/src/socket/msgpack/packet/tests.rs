@@ -128,6 +128,7 @@ fn packets_of_node_are_read() {
             "83a47479706500a36e7370a12fa46461746181a3736964a3616263",
             Incoming::Connect {
                 namespace: "/",
+                query: None,
                 auth: Some(r#"{"sid":"abc"}"#.into()),
             },
         ),
@@ -136,6 +137,7 @@ fn packets_of_node_are_read() {
             "84a47479706500a464617461d40000a76f7074696f6e7381a8636f6d7072657373c3a36e7370a12f",
             Incoming::Connect {
                 namespace: "/",
+                query: None,
                 auth: None,
             },
         ),
