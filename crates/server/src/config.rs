@@ -77,6 +77,8 @@ pub(crate) struct ProtocolConfig {
     pub(crate) trusted_proxies: Vec<Network>,
     /// Most clients of one address.
     pub(crate) connections_per_address: Option<usize>,
+    /// Whether clients of Socket.IO 1 and 2 are served.
+    pub(crate) allow_eio3: bool,
 }
 
 /// A setting that cannot be used.
@@ -134,6 +136,7 @@ impl Config {
                     &settings::CONNECTIONS_PER_ADDRESS,
                     |text| integer(text, 1, 1_000_000),
                 )?,
+                allow_eio3: read(written, &settings::ALLOW_EIO3, switch)?.unwrap_or(false),
             },
         })
     }
@@ -325,6 +328,10 @@ mod tests {
         assert_eq!(
             (protocol.parser, settings::PARSER.default),
             (Parser::Json, Some("json"))
+        );
+        assert_eq!(
+            Some(protocol.allow_eio3.to_string().as_str()),
+            settings::ALLOW_EIO3.default
         );
     }
 
@@ -536,7 +543,7 @@ mod tests {
         let config = config(
             "PORT=4000 HOST=[::1] LOG_LEVEL=warn LOG_FORMAT=JSON SYNAPSE_RELAY=off SYNAPSE_SERVER_ID=a-1 --ready-needs-redis \
              SYNAPSE_CLIENT_DIR=/srv/client SYNAPSE_PATH=/rt/ PING_INTERVAL=300 PING_TIMEOUT=200 MAX_HTTP_BUFFER_SIZE=100 \
-             PER_MESSAGE_DEFLATE=true --parser=MsgPack --host=:: --trusted-proxies=10.0.0.0/8,::1 --connections-per-address=50",
+             PER_MESSAGE_DEFLATE=true --parser=MsgPack --host=:: --allow-eio3 --trusted-proxies=10.0.0.0/8,::1 --connections-per-address=50",
         )
         .unwrap();
         assert_eq!((config.host.as_str(), config.port), ("::", 4000));
@@ -560,6 +567,7 @@ mod tests {
             per_message_deflate: true,
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()],
             connections_per_address: Some(50),
+            allow_eio3: true,
         };
         assert_eq!(config.protocol, protocol);
     }

@@ -73,6 +73,8 @@ settings! {
             "How packets are written; clients of msgpack need the package socket.io-msgpack-parser";
         PER_MESSAGE_DEFLATE: "--per-message-deflate" "PER_MESSAGE_DEFLATE" "true|false" Some("false"),
             "Compress WebSocket messages of 1024 bytes and more for clients that offer it; spares traffic and costs time";
+        ALLOW_EIO3: "--allow-eio3" "ALLOW_EIO3" "true|false" Some("false"),
+            "Serve clients of Socket.IO 1 and 2 as well, and JSONP; the id of such a client's socket is the secret of its session";
     }
     "Log" {
         LOG_LEVEL: "--log-level" "LOG_LEVEL" "LEVEL" Some("info"),

@@ -72,6 +72,7 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
         per_message_deflate,
         trusted_proxies,
         connections_per_address,
+        allow_eio3,
     } = protocol.clone();
     let cors = match cors {
         CorsOrigins::Unset => None,
@@ -104,6 +105,7 @@ fn engine_config(protocol: &ProtocolConfig, cors: &CorsOrigins) -> EngineConfig 
             networks: trusted_proxies,
             header: ForwardedHeader::XForwardedFor,
         }),
+        allow_eio3,
         ..EngineConfig::default()
     }
 }
