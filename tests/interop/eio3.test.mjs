@@ -6,7 +6,9 @@ import { io as ioV3 } from "socket.io-client-v3";
 import { startApp, targets } from "./support/app.mjs";
 import { ask, Clients, flush, received } from "./support/clients.mjs";
 import { address, PollingSession, RawSocket, request } from "./support/engine.mjs";
+import { startNodeServer } from "./support/node-server.mjs";
 import { OldClients, OldPollingSession } from "./support/old-clients.mjs";
+import { Redis } from "./support/redis.mjs";
 import { next, until, within } from "./support/wait.mjs";
 
 const values = {
@@ -179,7 +181,7 @@ for (const target of targets) {
           await flush(sender, socket);
           assert.deepEqual(received(socket, "others"), []);
           const [rooms] = await ask(socket, "join", "room");
-          assert.ok(rooms.includes(socket.id), `${socket.id} in ${rooms}`);
+          assert.deepEqual(rooms, [socket.id, "room"].sort());
         }
         const back = next(today, "back");
         main.emit("send", { to: [today.id] }, "back", 1);
@@ -356,6 +358,53 @@ for (const target of targets) {
         }
       });
     }
+  });
+
+  describe(`Socket.IO 2 in a cluster of ${target} and Node`, () => {
+    const clients = new OldClients();
+    let redis;
+    let server;
+    let peer;
+    before(async () => {
+      redis = await Redis.start();
+      server = await startApp(target, { allowEIO3: true, redis });
+      peer = await startNodeServer(redis.url);
+      peer.io.of("/custom");
+    });
+    after(async () => {
+      clients.close();
+      await Promise.all([server?.stop(), peer?.close()]);
+      await redis?.stop();
+    });
+
+    it("is reached from the other server, in bytes and by its own name, and seen there", async () => {
+      const custom = await clients.connect(server, { namespace: "/custom", query: { token: "x" } });
+      const namespace = peer.io.of("/custom");
+      const arrived = () => namespace.emit("hello") && received(custom, "hello").length;
+      await until(arrived, "cluster", 10_000);
+
+      const args = ["€", Buffer.from([1, 2, 3])];
+      const told = next(custom, "told");
+      namespace.to(custom.id).emit("told", ...args);
+      assert.deepEqual(await told, args);
+      namespace.except(custom.id).emit("others");
+      const last = next(custom, "last");
+      namespace.emit("last");
+      await last;
+      assert.deepEqual(received(custom, "others"), []);
+
+      const [remote, ...more] = await namespace.fetchSockets();
+      assert.deepEqual(more, []);
+      assert.equal(remote.id, custom.id);
+      assert.deepEqual([...remote.rooms], [custom.id]);
+      assert.deepEqual(remote.handshake.auth, { token: "x" });
+      const asked = next(custom, "by-remote");
+      remote.emit("by-remote", 1);
+      assert.deepEqual(await asked, [1]);
+      const ended = next(custom, "disconnect");
+      remote.disconnect();
+      await ended;
+    });
   });
 
   describe(`heartbeat of Socket.IO 2 with ${target}`, () => {

@@ -151,6 +151,8 @@ fn has_odd_origin(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::cors::Cors;
+    use crate::origins::Origins;
 
     fn check(method: Method, query: &str, is_upgrade: bool) -> Option<Refused> {
         let uri = format!("/socket.io/?{query}");
@@ -208,6 +210,41 @@ mod tests {
                 "{query}"
             );
         }
+    }
+
+    /// A script has no origin, so a page that is not listed could load one with its user's cookies.
+    #[test]
+    fn a_script_for_a_page_that_is_not_listed_is_refused() {
+        let config = EngineConfig {
+            allow_eio3: true,
+            cors: Some(Cors {
+                origins: Origins::List(vec!["https://example.com".to_owned()]),
+                credentials: true,
+                ..Cors::default()
+            }),
+            ..EngineConfig::default()
+        };
+        let refused = |query: &str, referer: &str| {
+            let request = http::Request::builder()
+                .uri(format!("/socket.io/?transport=polling&{query}"))
+                .header("referer", referer)
+                .body(())
+                .unwrap();
+            let parts = request.into_parts().0;
+            verify(
+                &parts,
+                false,
+                &config,
+                &SessionTable::new(&Limits::default()),
+            )
+            .err()
+        };
+        let forbidden = Some(Refused::Forbidden("Forbidden".to_owned()));
+        for query in ["EIO=3&j=0", "EIO=4&j=0"] {
+            assert_eq!(refused(query, "https://evil.org/"), forbidden, "{query}");
+            assert_eq!(refused(query, "https://example.com/"), None, "{query}");
+        }
+        assert_eq!(refused("EIO=4", "https://evil.org/"), None);
     }
 
     #[test]

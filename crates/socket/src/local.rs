@@ -82,7 +82,7 @@ impl NamespaceInner {
 }
 
 fn snapshot(socket: &Socket) -> SocketSnapshot {
-    let id = socket.id().to_string();
+    let id = socket.client_id();
     let rooms = std::iter::once(id.clone())
         .chain(socket.rooms().iter().map(|room| room.to_string()))
         .collect();

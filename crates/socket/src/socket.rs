@@ -102,10 +102,18 @@ impl Socket {
 
     /// The socket's public id, which is also the name of its own room.
     ///
-    /// A client of Socket.IO 2 calls itself by the id of its session, so that is the id of its sockets. In any namespace but the main one it
-    /// puts `/namespace#` in front, and the socket joins a room of that name: `to("/chat#<id>")` reaches it as `to("<id>")` does.
+    /// Clients of Socket.IO 2 know the id of their session only, so that is the id of their sockets.
     pub fn id(&self) -> SocketId {
         self.0.id
+    }
+
+    /// What the client takes for the id of its socket, and what it tells others: the [`id`](Self::id), but for clients of Socket.IO 2 in any
+    /// namespace except the main one `/namespace#<id>`. Such a socket is in a room of that name, so that both names reach it.
+    pub fn client_id(&self) -> String {
+        match self.version() {
+            Version::V3 => v2::client_id(self.namespace_name(), self.0.id),
+            Version::V4 => self.0.id.to_string(),
+        }
     }
 
     /// The name of the namespace, with its leading slash.
@@ -295,7 +303,12 @@ impl Socket {
 
     /// The rooms the socket is in, without its own.
     pub fn rooms(&self) -> Vec<Arc<str>> {
-        self.0.namespace.rooms().rooms_of(self)
+        let mut rooms = self.0.namespace.rooms().rooms_of(self);
+        if self.version() == Version::V3 {
+            let own = self.client_id();
+            rooms.retain(|room| **room != *own);
+        }
+        rooms
     }
 
     /// Everyone in the namespace but this socket.
@@ -379,18 +392,12 @@ impl Socket {
         });
         let is_in = self.0.namespace.rooms().insert(self.clone());
         if is_in && self.version() == Version::V3 {
-            self.join_own_name();
+            // In the main namespace that is its own room, in which it is already.
+            if let Err(error) = self.join(self.client_id()) {
+                tracing::debug!(%error, "failed to join the room named by a client's id");
+            }
         }
         is_in
-    }
-
-    /// A client of Socket.IO 2 is found by what it calls itself.
-    fn join_own_name(&self) {
-        if let Some(name) = v2::own_name(self.namespace_name(), self.0.id)
-            && let Err(error) = self.join(name)
-        {
-            tracing::debug!(socket = ?self, %error, "failed to join a client's own room");
-        }
     }
 
     /// The socket ends: its handlers run, its rooms are left, who waits for it is told. Only the first call does anything.

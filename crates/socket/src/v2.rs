@@ -32,9 +32,12 @@ fn is_truthy(value: &Value) -> bool {
     }
 }
 
-/// What a client calls itself in a namespace other than the main one, where it is known by its id alone.
-pub(crate) fn own_name(namespace: &str, id: SocketId) -> Option<String> {
-    (namespace != "/").then(|| format!("{namespace}#{id}"))
+/// What a client takes for the id of its socket in a namespace.
+pub(crate) fn client_id(namespace: &str, id: SocketId) -> String {
+    match namespace {
+        "/" => id.to_string(),
+        _ => format!("{namespace}#{id}"),
+    }
 }
 
 #[cfg(test)]
@@ -75,12 +78,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_called_by_its_namespace_elsewhere() {
+    fn an_id_has_its_namespace_in_front_except_in_the_main_one() {
         let id = SocketId::from_random([0; 15]);
-        assert_eq!(own_name("/", id), None);
-        assert_eq!(
-            own_name("/chat", id).as_deref(),
-            Some("/chat#AAAAAAAAAAAAAAAAAAAA")
-        );
+        assert_eq!(client_id("/", id), "AAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(client_id("/chat", id), "/chat#AAAAAAAAAAAAAAAAAAAA");
     }
 }

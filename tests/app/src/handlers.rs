@@ -172,7 +172,7 @@ fn tell_departures(io: &Server, namespace: &Namespace) {
             .remove(&socket.id());
         let gone = (
             socket.namespace_name(),
-            socket.id().to_string(),
+            socket.client_id(),
             reason.as_str(),
             rooms.unwrap_or_default(),
         );
@@ -240,7 +240,7 @@ struct Asked {
 
 fn sorted_rooms(socket: &Socket) -> Vec<String> {
     let mut rooms: Vec<String> = socket.rooms().iter().map(|room| room.to_string()).collect();
-    rooms.push(socket.id().to_string());
+    rooms.push(socket.client_id());
     rooms.sort();
     rooms
 }

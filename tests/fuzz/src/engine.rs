@@ -38,7 +38,8 @@ pub(crate) fn check(input: &[u8]) {
     assert_eq!(again, good);
 }
 
-fn text(packet: &Packet<'_>) -> String {
+/// A packet that is no binary message, as text.
+pub(crate) fn text(packet: &Packet<'_>) -> String {
     match packet {
         Packet::Open(data) => format!("0{data}"),
         Packet::Close => "1".to_owned(),

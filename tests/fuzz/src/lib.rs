@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod engine_v3;
 mod model;
 mod msgpack;
 mod msgpack_packet;
@@ -20,10 +21,11 @@ mod webtransport;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("websocket", websocket::check),
     ("webtransport", webtransport::check),
     ("engine", engine::check),
+    ("engine_v3", engine_v3::check),
     ("packet", packet::check),
     ("msgpack", msgpack::check),
     ("msgpack_packet", msgpack_packet::check),

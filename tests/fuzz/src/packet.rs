@@ -85,10 +85,12 @@ fn resend(incoming: &Incoming<'_>) -> Option<(Said, Vec<u8>)> {
         },
         Incoming::Connect {
             namespace,
+            query: None,
             auth: Some(json),
         } => Outgoing::Connect { namespace, json },
         Incoming::Disconnect { namespace } => Outgoing::Disconnect { namespace },
-        Incoming::Connect { auth: None, .. } | Incoming::ConnectError { .. } => return None,
+        // A server asks for no namespace, with a query or without auth.
+        Incoming::Connect { .. } | Incoming::ConnectError { .. } => return None,
     };
     let mut frames = Vec::new();
     outgoing.put_frames(&mut frames);

@@ -2,6 +2,9 @@
 
 use crate::query::query_pairs;
 
+/// Fields of a form that are looked at, as many as Node looks at. The client's forms have one.
+const FIELDS_MAX: usize = 1000;
+
 /// The function that a script calls with the payload: `___eio[<index>]`, where the index is the `j` of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jsonp {
@@ -33,7 +36,9 @@ impl Jsonp {
 ///
 /// Browsers change line feeds in forms, so clients write them as `\n`, and each `\n` of theirs as `\\n`.
 pub fn decode_jsonp_body(body: &str) -> Option<String> {
-    let mut fields = query_pairs(body).filter_map(|(name, value)| (name == "d").then_some(value));
+    let mut fields = query_pairs(body)
+        .take(FIELDS_MAX)
+        .filter_map(|(name, value)| (name == "d").then_some(value));
     let data = fields.next()?;
     fields.next().is_none().then(|| unescape_line_feeds(&data))
 }
@@ -112,6 +117,17 @@ mod tests {
         ] {
             assert_eq!(decode_jsonp_body(body).as_deref(), payload, "{body}");
         }
+    }
+
+    #[test]
+    fn fields_of_a_form_are_counted() {
+        let form = |fields: usize| format!("{}d=1&d=2", "x&".repeat(fields));
+        assert_eq!(decode_jsonp_body(&form(0)), None);
+        assert_eq!(
+            decode_jsonp_body(&form(FIELDS_MAX - 1)).as_deref(),
+            Some("1")
+        );
+        assert_eq!(decode_jsonp_body(&form(FIELDS_MAX)), None);
     }
 
     /// Each result is what the reference's two replacements give.

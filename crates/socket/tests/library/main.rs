@@ -2,6 +2,7 @@
 
 mod acks;
 mod answers;
+mod clients_v2;
 mod cluster;
 mod crossing;
 mod dynamic;
