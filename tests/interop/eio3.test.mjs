@@ -114,25 +114,6 @@ for (const target of targets) {
         assert.deepEqual(await next(unknown, "error"), [{ message: "Invalid namespace" }]);
         assert.deepEqual(await ask(main, "message-with-ack", "still"), ["still"]);
       });
-
-      it("are on the wire as version 2 has them", async () => {
-        const socket = await RawSocket.session(server, { EIO: "3" });
-        assert.equal(await socket.next(), "40");
-        assert.equal(await socket.next(), '42["auth",{}]');
-        socket.send("40/custom?token=x,");
-        assert.equal(await socket.next(), "40/custom,");
-        assert.equal(await socket.next(), '42/custom,["auth",{"token":"x"}]');
-        socket.send("40/guarded,");
-        assert.equal(await socket.next(), '44/guarded,{"code":401}');
-        socket.send('452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]');
-        socket.send(Buffer.from([4, 1, 2]));
-        socket.send(Buffer.from([4]));
-        assert.match(await socket.next(), /^452-\["message-back",/);
-        assert.deepEqual([await socket.next(), await socket.next()], [Buffer.from([4, 1, 2]), Buffer.from([4])]);
-        // The main namespace has been joined already.
-        socket.send("40");
-        await socket.ends();
-      });
     });
 
     describe("with clients of today", () => {
@@ -246,7 +227,29 @@ for (const target of targets) {
       });
     });
 
-    describe("polling by hand", () => {
+    for (const [name, options] of Object.entries({ polling: { transports: ["polling"] }, websocket: { transports: ["websocket"] } })) {
+      it(`serves clients of Socket.IO 3 over ${name} as those of 4`, async () => {
+        const socket = ioV3(server.url, { forceNew: true, reconnection: false, ...options });
+        try {
+          await next(socket, "connect");
+          assert.notEqual(socket.id, socket.io.engine.id);
+          assert.deepEqual(await ask(socket, "message-with-ack", "€", Buffer.from([1])), ["€", Buffer.from([1])]);
+        } finally {
+          socket.close();
+        }
+      });
+    }
+  });
+
+  // On a server of its own, because others would be told of every client that goes.
+  describe(`Engine.IO v3 of ${target} by hand`, () => {
+    let server;
+    before(async () => {
+      server = await startApp(target, { allowEIO3: true });
+    });
+    after(() => server?.stop());
+
+    describe("polling", () => {
       it("tells the same five things with their length", async () => {
         const { status, headers, body } = await request(address(server, { EIO: undefined }));
         assert.equal(status, 200);
@@ -346,18 +349,24 @@ for (const target of targets) {
       });
     });
 
-    for (const [name, options] of Object.entries({ polling: { transports: ["polling"] }, websocket: { transports: ["websocket"] } })) {
-      it(`serves clients of Socket.IO 3 over ${name} as those of 4`, async () => {
-        const socket = ioV3(server.url, { forceNew: true, reconnection: false, ...options });
-        try {
-          await next(socket, "connect");
-          assert.notEqual(socket.id, socket.io.engine.id);
-          assert.deepEqual(await ask(socket, "message-with-ack", "€", Buffer.from([1])), ["€", Buffer.from([1])]);
-        } finally {
-          socket.close();
-        }
-      });
-    }
+    it("has namespaces as version 2 has them", async () => {
+      const socket = await RawSocket.session(server, { EIO: "3" });
+      assert.equal(await socket.next(), "40");
+      assert.equal(await socket.next(), '42["auth",{}]');
+      socket.send("40/custom?token=x,");
+      assert.equal(await socket.next(), "40/custom,");
+      assert.equal(await socket.next(), '42/custom,["auth",{"token":"x"}]');
+      socket.send("40/guarded,");
+      assert.equal(await socket.next(), '44/guarded,{"code":401}');
+      socket.send('452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]');
+      socket.send(Buffer.from([4, 1, 2]));
+      socket.send(Buffer.from([4]));
+      assert.match(await socket.next(), /^452-\["message-back",/);
+      assert.deepEqual([await socket.next(), await socket.next()], [Buffer.from([4, 1, 2]), Buffer.from([4])]);
+      // The main namespace has been joined already.
+      socket.send("40");
+      await socket.ends();
+    });
   });
 
   describe(`Socket.IO 2 in a cluster of ${target} and Node`, () => {
@@ -405,6 +414,33 @@ for (const target of targets) {
       remote.disconnect();
       await ended;
     });
+  });
+
+  describe(`Socket.IO 2 with ${target} that compresses`, () => {
+    const clients = new OldClients();
+    const newClients = new Clients();
+    let server;
+    before(async () => {
+      server = await startApp(target, { allowEIO3: true, perMessageDeflate: 1 });
+    });
+    after(async () => {
+      clients.close();
+      newClients.close();
+      await server?.stop();
+    });
+
+    for (const forceBase64 of [false, true]) {
+      it(`carries binary ${forceBase64 ? "in base64" : "in bytes"}, compressed, alone and to many`, async () => {
+        const socket = await clients.connect(server, { transports: ["websocket"], forceBase64 });
+        assert.match(socket.io.engine.transport.ws.extensions, /permessage-deflate/);
+        const today = await newClients.connect(server, { transports: ["websocket"] });
+        const args = ["€".repeat(500), Buffer.alloc(3000, 9)];
+        assert.deepEqual(await ask(socket, "message-with-ack", ...args), args);
+        const both = [next(socket, "many"), next(today, "many")];
+        today.emit("send", { self: true }, "many", ...args);
+        assert.deepEqual(await Promise.all(both), [args, args]);
+      });
+    }
   });
 
   describe(`heartbeat of Socket.IO 2 with ${target}`, () => {
