@@ -94,7 +94,7 @@ id!(SessionId);
 id!(SocketId);
 
 impl SessionId {
-    /// The session's id as the id of its sockets, which clients of Socket.IO 2 take for theirs. It is public then.
+    /// The session's id as the id of its socket in the main namespace, which clients of Socket.IO 2 take it for. It is public then.
     pub fn to_socket_id(self) -> SocketId {
         SocketId(self.0)
     }

@@ -101,17 +101,16 @@ impl Socket {
     }
 
     /// The socket's public id, which is also the name of its own room.
-    ///
-    /// Clients of Socket.IO 2 know the id of their session only, so that is the id of their sockets.
     pub fn id(&self) -> SocketId {
         self.0.id
     }
 
-    /// What the client takes for the id of its socket, and what it tells others: the [`id`](Self::id), but for clients of Socket.IO 2 in any
-    /// namespace except the main one `/namespace#<id>`. Such a socket is in a room of that name, so that both names reach it.
+    /// What the client takes for the id of its socket, and what it tells others: the [`id`](Self::id). Clients of Socket.IO 2 know the id of
+    /// their session only: in the main namespace it is that of the socket as well, in any other they call themselves `/namespace#<that id>`,
+    /// and the socket is in a room of that name.
     pub fn client_id(&self) -> String {
         match self.version() {
-            Version::V3 => v2::client_id(self.namespace_name(), self.0.id),
+            Version::V3 => v2::client_id(self.namespace_name(), self.0.connection.id()),
             Version::V4 => self.0.id.to_string(),
         }
     }

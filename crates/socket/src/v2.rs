@@ -1,7 +1,7 @@
 //! Clients of Socket.IO 2, as far as they tell or are told other things than those of today.
 
 use serde_json::{Map, Value};
-use synapse_protocol::{SocketId, query_pairs};
+use synapse_protocol::{SessionId, query_pairs};
 
 use crate::refusal::Refusal;
 
@@ -33,7 +33,8 @@ fn is_truthy(value: &Value) -> bool {
 }
 
 /// What a client takes for the id of its socket in a namespace.
-pub(crate) fn client_id(namespace: &str, id: SocketId) -> String {
+pub(crate) fn client_id(namespace: &str, session: SessionId) -> String {
+    let id = session.to_socket_id();
     match namespace {
         "/" => id.to_string(),
         _ => format!("{namespace}#{id}"),
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_id_has_its_namespace_in_front_except_in_the_main_one() {
-        let id = SocketId::from_random([0; 15]);
+        let id = SessionId::from_random([0; 15]);
         assert_eq!(client_id("/", id), "AAAAAAAAAAAAAAAAAAAA");
         assert_eq!(client_id("/chat", id), "/chat#AAAAAAAAAAAAAAAAAAAA");
     }

@@ -105,8 +105,8 @@ impl Client {
             return Ok(());
         }
         let id = match self.connection.version() {
-            Version::V3 => Some(self.connection.id().to_socket_id()),
-            Version::V4 => new_socket_id(),
+            Version::V3 if namespace.name() == "/" => Some(self.connection.id().to_socket_id()),
+            Version::V3 | Version::V4 => new_socket_id(),
         };
         let Some(id) = id else {
             namespace.leave();
