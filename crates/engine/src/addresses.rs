@@ -319,21 +319,21 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_does_not_grow_the_table_and_locks_nobody_out() {
-        const MAX: usize = 1_024;
+        const MAX: usize = 8_192;
         let addresses = Addresses::new(&rated(MAX));
         let host = |number: u32| {
             std::net::Ipv6Addr::from_bits(u128::from(number) << 64 | 0x2001 << 112).to_string()
         };
-        for number in 0..20_000 {
+        for number in 0..50_000 {
             assert_eq!(admit(&addresses, &host(number), 0), Ok(()), "{number}");
         }
         assert!(len(&addresses) <= MAX, "{}", len(&addresses));
         assert!(len(&addresses) > MAX / 2, "{}", len(&addresses));
-        // When the buckets are full again, a look into each shard forgets them.
-        for number in 0..200 {
+        // When the buckets are full again, a look into each shard forgets them; so many hosts leave no shard out, wherever they fall.
+        for number in 0..2_000 {
             assert_eq!(admit(&addresses, &host(number), 10_000), Ok(()));
         }
-        assert!(len(&addresses) <= 200, "{}", len(&addresses));
+        assert!(len(&addresses) <= 2_000, "{}", len(&addresses));
     }
 
     #[test]

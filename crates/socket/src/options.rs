@@ -88,6 +88,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Whether clients of Socket.IO 2 are served, and those that poll by JSONP. Default: no. What it costs is told at
+    /// [`EngineConfig::allow_eio3`](crate::EngineConfig::allow_eio3). Node: `allowEIO3`.
+    pub fn allow_eio3(mut self, allow: bool) -> Self {
+        self.config.allow_eio3 = allow;
+        self
+    }
+
     /// The cookie that a polling handshake sets, for balancers that keep a client at its server by it. Default: none. Node: `cookie`.
     ///
     /// # Panics
