@@ -1,6 +1,6 @@
 # The table of contents of the work. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-rust test-interop check fmt lint deny setup setup-rust bench
+.PHONY: help demo build test test-rust test-interop check fmt lint deny setup setup-rust bench fuzz
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }'
@@ -39,3 +39,8 @@ setup-rust:
 
 bench: ## Memory per connection, CPU per delivery and per echo, latency of the hop through Redis
 	./scripts/bench.sh
+
+TARGET ?= all
+SECONDS ?= 60
+fuzz: ## Fuzz a decoder: make fuzz TARGET=websocket SECONDS=3600 (all of them without TARGET)
+	./scripts/fuzz.sh $(TARGET) $(SECONDS)
