@@ -56,6 +56,11 @@ impl Frames {
         }
     }
 
+    /// The length of all of them as they go to most clients, headers included.
+    pub fn byte_len(&self) -> usize {
+        self.plain.len()
+    }
+
     /// The same message, never to be compressed.
     pub fn uncompressed(self) -> Self {
         Self {

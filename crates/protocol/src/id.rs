@@ -1,4 +1,4 @@
-//! The two ids of a client: the secret one of its session and the public one of its socket.
+//! The ids of a client: the secret one of its session, the public one of its socket, and the private one by which it gets that socket back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Length of both ids as text: 15 bytes in base64url. Node's sharded adapter tells a private room by this length.
+/// Length of every id as text: 15 bytes in base64url. Node's sharded adapter tells a private room by this length.
 pub const ID_CHARS: usize = 20;
 
 const ID_BYTES: usize = 15;
@@ -18,6 +18,11 @@ pub struct SessionId(u128);
 /// Socket.IO socket id. Public: it is also the name of the socket's own room.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(u128);
+
+/// Private id of a socket (`pid` on the wire). Secret: whoever holds it may come back as this socket, so `Debug` hides it. It has nothing to do
+/// with the public one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PrivateId(u128);
 
 /// The text is not 20 characters of base64url.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +97,7 @@ macro_rules! id {
 
 id!(SessionId);
 id!(SocketId);
+id!(PrivateId);
 
 impl SessionId {
     /// The session's id as the id of its socket in the main namespace, which clients of Socket.IO 2 take it for. It is public then.
@@ -103,6 +109,12 @@ impl SessionId {
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")
+    }
+}
+
+impl fmt::Debug for PrivateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateId(..)")
     }
 }
 
@@ -150,7 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn a_session_id_is_never_printed() {
+    fn a_secret_id_is_never_printed() {
+        assert_eq!(
+            format!("{:?}", PrivateId::from_random([7; 15])),
+            "PrivateId(..)"
+        );
         assert_eq!(
             format!("{:?}", SessionId::from_random([7; 15])),
             "SessionId(..)"

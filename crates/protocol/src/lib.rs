@@ -12,5 +12,5 @@ pub mod websocket;
 pub mod webtransport;
 
 pub use close_reason::CloseReason;
-pub use id::{SessionId, SocketId};
+pub use id::{PrivateId, SessionId, SocketId};
 pub use query::query_pairs;

@@ -24,7 +24,7 @@ impl Local {
 
 impl LocalNamespace for Local {
     fn has_room(&self, room: &str) -> bool {
-        self.with(false, |namespace| namespace.rooms().has_room(room))
+        self.with(false, |namespace| namespace.has_room(room))
     }
 
     fn broadcast(&self, broadcast: &Broadcast) {

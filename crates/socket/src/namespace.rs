@@ -25,6 +25,7 @@ use crate::middleware::{BoxedMiddleware, Middleware};
 use crate::namespaces::Namespaces;
 use crate::parent::Parent;
 use crate::parser::Parser;
+use crate::recovery::{ConnectionStateRecovery, Recovery, Surroundings, without_offset};
 use crate::request::PendingRequests;
 use crate::rooms::IntoRooms;
 use crate::server::SocketLimits;
@@ -50,6 +51,7 @@ pub(crate) struct NamespaceInner {
     has_taps: AtomicBool,
     adapter: OnceLock<Arc<dyn Adapter>>,
     ack_ids: AtomicU64,
+    recovery: Option<Recovery>,
     pending_requests: PendingRequests,
     slow_policies: SlowPolicies,
 }
@@ -60,7 +62,16 @@ pub(crate) struct Setup {
     pub(crate) limits: SocketLimits,
     pub(crate) parser: Parser,
     pub(crate) states: Arc<States>,
+    pub(crate) recovery: Option<(ConnectionStateRecovery, Surroundings)>,
     pub(crate) runtime: Handle,
+}
+
+/// Whom a broadcast has reached.
+#[derive(Default)]
+pub(crate) struct Reached {
+    batch: Batch,
+    /// Those to which listeners want to see what goes out.
+    tapped: Vec<Socket>,
 }
 
 struct Origin {
@@ -209,6 +220,10 @@ impl NamespaceInner {
             has_taps: AtomicBool::new(false),
             adapter: OnceLock::new(),
             ack_ids: AtomicU64::new(0),
+            recovery: setup
+                .recovery
+                .as_ref()
+                .map(|(options, surroundings)| Recovery::new(options, *surroundings)),
             pending_requests: PendingRequests::default(),
             slow_policies: SlowPolicies::default(),
             setup,
@@ -252,15 +267,55 @@ impl NamespaceInner {
     pub(crate) fn leave(&self) {
         if let Some(origin) = &self.origin
             && origin.users.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(namespaces) = origin.namespaces.upgrade()
         {
-            namespaces.clean(self);
+            self.clean_up();
         }
     }
 
     pub(crate) fn is_used(&self) -> bool {
         let origin = self.origin.as_ref();
         origin.is_some_and(|origin| origin.users.load(Ordering::Acquire) > 0)
+            || self.recovery().is_some_and(Recovery::awaits_somebody)
+    }
+
+    pub(crate) fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_ref()
+    }
+
+    /// Looks after its recovery for as long as it is there.
+    pub(crate) fn keep_recovery(self: &Arc<Self>) {
+        let Some(recovery) = &self.recovery else {
+            return;
+        };
+        let (interval, namespace) = (recovery.sweep_interval(), Arc::downgrade(self));
+        self.setup.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(interval).await;
+                let Some(namespace) = namespace.upgrade() else {
+                    return;
+                };
+                namespace.recovery.iter().for_each(Recovery::expire);
+                // The last client may have been away.
+                if namespace.origin.is_some() && !namespace.is_used() {
+                    namespace.clean_up();
+                }
+            }
+        });
+    }
+
+    fn clean_up(&self) {
+        let origin = self.origin.as_ref();
+        if let Some(namespaces) = origin.and_then(|origin| origin.namespaces.upgrade()) {
+            namespaces.clean(self);
+        }
+    }
+
+    /// Whether a room is on this server.
+    pub(crate) fn has_room(&self, room: &str) -> bool {
+        match &self.recovery {
+            Some(recovery) => recovery.has_room(self, room),
+            None => self.rooms.has_room(room),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -353,33 +408,61 @@ impl NamespaceInner {
 
     /// Delivers an event to the target's sockets here: encoded once, shared by all of them.
     pub(crate) fn deliver(&self, broadcast: &Broadcast) {
-        let packet = Outgoing::Event {
-            namespace: &self.name,
-            id: None,
-            arguments: &broadcast.arguments,
-        };
-        let Some(frames) = self.frames(&packet, &broadcast.flags) else {
-            return;
-        };
         let delivery = if broadcast.flags.volatile {
             Delivery::Volatile
         } else {
             self.delivery(&broadcast.arguments)
         };
-        let mut batch = Batch::default();
-        // Listeners may do what they like, so none is called while rooms are locked.
-        let mut tapped = Vec::new();
-        let all_tapped = self.has_taps();
-        self.rooms.select(&broadcast.target, |socket| {
-            socket.send_in_batch(&frames, delivery, &mut batch);
-            if (all_tapped || socket.has_taps()) && socket.is_in() {
-                tapped.push(socket.clone());
+        let mut reached = Reached::default();
+        match &self.recovery {
+            Some(_) if delivery == Delivery::Volatile => {
+                let arguments = without_offset(&broadcast.arguments);
+                self.deliver_unkept(broadcast, &arguments, delivery, &mut reached);
             }
-        });
-        drop(batch);
-        for socket in tapped {
+            Some(recovery) => recovery.deliver(self, broadcast, delivery, &mut reached),
+            None => self.deliver_unkept(broadcast, &broadcast.arguments, delivery, &mut reached),
+        }
+        drop(reached.batch);
+        // Listeners may do what they like, so none is called while anything is locked.
+        for socket in reached.tapped {
             socket.show(&broadcast.arguments);
         }
+    }
+
+    fn deliver_unkept(
+        &self,
+        broadcast: &Broadcast,
+        arguments: &Arguments,
+        delivery: Delivery,
+        reached: &mut Reached,
+    ) {
+        let packet = Outgoing::Event {
+            namespace: &self.name,
+            id: None,
+            arguments,
+        };
+        if let Some(frames) = self.frames(&packet, &broadcast.flags) {
+            self.fan_out(&broadcast.target, &frames, delivery, reached, |_| ());
+        }
+    }
+
+    /// Sends to the target's sockets here, each of which is shown to `each`.
+    pub(crate) fn fan_out(
+        &self,
+        target: &Target,
+        frames: &Frames,
+        delivery: Delivery,
+        reached: &mut Reached,
+        mut each: impl FnMut(&Socket),
+    ) {
+        let all_tapped = self.has_taps();
+        self.rooms.select(target, |socket| {
+            each(socket);
+            socket.send_in_batch(frames, delivery, &mut reached.batch);
+            if (all_tapped || socket.has_taps()) && socket.is_in() {
+                reached.tapped.push(socket.clone());
+            }
+        });
     }
 
     /// Hands an event of another server to the handlers that wait for it. When there are none the sender is answered at once, so that it

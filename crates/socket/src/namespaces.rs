@@ -115,6 +115,7 @@ impl Namespaces {
         let namespace = Arc::new(namespace);
         let local = Arc::new(Local(Arc::downgrade(&namespace)));
         namespace.attach(self.adapter.attach(name, local));
+        namespace.keep_recovery();
         table.by_name.insert(name.into(), Arc::clone(&namespace));
         namespace
     }
@@ -196,6 +197,7 @@ mod tests {
             limits: SocketLimits::default(),
             parser: Parser::default(),
             states: Arc::new(States::default()),
+            recovery: None,
             runtime: tokio::runtime::Handle::current(),
         };
         let namespaces = Arc::new(Namespaces::new(bus::alone(), setup, true));

@@ -22,6 +22,7 @@ use crate::namespace::{Namespace, Setup};
 use crate::namespaces::Namespaces;
 use crate::parent::{Matches, NamespaceRequest, ParentNamespace};
 use crate::parser::Parser;
+use crate::recovery::{ConnectionStateRecovery, Surroundings};
 use crate::request::RequestLimits;
 use crate::rooms::IntoRooms;
 use crate::state::States;
@@ -94,6 +95,7 @@ pub struct ServerBuilder {
     adapter: Option<Arc<dyn AdapterFactory>>,
     states: States,
     cleanup_empty_child_namespaces: bool,
+    recovery: Option<ConnectionStateRecovery>,
     pub(crate) hooks: Hooks,
 }
 
@@ -134,6 +136,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets clients that lose their connection come back to their sockets: with the same id, rooms and data, and to what was sent meanwhile.
+    /// Default: off.
+    pub fn connection_state_recovery(mut self, recovery: ConnectionStateRecovery) -> Self {
+        self.recovery = Some(recovery);
+        self
+    }
+
     /// The server, with its main namespace.
     ///
     /// # Panics
@@ -143,6 +152,14 @@ impl ServerBuilder {
             limits: self.limits,
             parser: self.parser,
             states: Arc::new(self.states),
+            recovery: self.recovery.map(|options| {
+                let EngineConfig { timing, limits, .. } = &self.config;
+                let surroundings = Surroundings {
+                    unnoticed_for: timing.ping_interval.saturating_add(timing.ping_timeout),
+                    replay_bytes_max: limits.outbox_bytes_max,
+                };
+                (options, surroundings)
+            }),
             runtime: Handle::current(),
         };
         let adapter = self.adapter.unwrap_or_else(bus::alone);

@@ -1,7 +1,9 @@
 //! One client in one namespace.
 
+mod life;
 mod listening;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,18 +13,19 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use synapse_adapter::{JoinError, Member, Memberships};
+use synapse_adapter::{Flags, JoinError, Member, Memberships};
 use synapse_engine::{Batch, Connection, Delivery, Frames, TransportKind, Version};
 use synapse_protocol::socket::{Arguments, Outgoing, SerializeError};
 use synapse_protocol::{CloseReason, SocketId};
 use tokio::sync::oneshot;
 
+pub(crate) use self::life::{Notice, Stage};
 use crate::ack::{AckError, PendingAcks, Waiting};
 use crate::broadcast::Broadcaster;
-use crate::event::Occasion;
 use crate::handshake::Handshake;
 use crate::listeners::Listeners;
 use crate::namespace::NamespaceInner;
+use crate::recovery::{Recovery, Tracked, without_offset};
 use crate::rooms::IntoRooms;
 use crate::typed::EventType;
 use crate::v2;
@@ -37,6 +40,8 @@ pub(crate) struct SocketInner {
     connection: Arc<Connection>,
     auth: Option<Box<str>>,
     memberships: Memberships<Socket>,
+    /// There where the namespace has a recovery.
+    tracked: Option<Box<Tracked>>,
     stage: AtomicU8,
     /// What there is in the listeners of its own.
     listening: AtomicU8,
@@ -65,11 +70,6 @@ impl Extra {
     }
 }
 
-/// Middlewares are deciding.
-const CONNECTING: u8 = 0;
-const CONNECTED: u8 = 1;
-const DISCONNECTED: u8 = 2;
-
 impl Member for Socket {
     fn id(&self) -> SocketId {
         self.0.id
@@ -87,6 +87,7 @@ impl Socket {
         namespace: Arc<NamespaceInner>,
         connection: Arc<Connection>,
         auth: Option<Box<str>>,
+        tracked: Option<Box<Tracked>>,
     ) -> Self {
         Self(Arc::new(SocketInner {
             id,
@@ -94,7 +95,8 @@ impl Socket {
             connection,
             auth,
             memberships: Memberships::default(),
-            stage: AtomicU8::new(CONNECTING),
+            tracked,
+            stage: AtomicU8::new(life::CONNECTING),
             listening: AtomicU8::new(0),
             extra: Mutex::new(None),
         }))
@@ -130,13 +132,21 @@ impl Socket {
         self.is_in() && !self.0.connection.is_closed()
     }
 
+    /// Whether the client has come back to the socket that it had before its connection was lost: with its id, its rooms and its data, and
+    /// nothing is missing that was sent to it meanwhile. Never without
+    /// [`connection_state_recovery`](crate::ServerBuilder::connection_state_recovery).
+    pub fn recovered(&self) -> bool {
+        self.tracked().is_some_and(Tracked::is_recovered)
+    }
+
     /// How the client's packets travel at this moment.
     pub fn transport(&self) -> TransportKind {
         self.0.connection.transport()
     }
 
     /// Sends an event. A tuple gives several arguments, `()` none, anything else one; [`Binary`](crate::Binary) values become attachments.
-    /// Sent before the socket is connected or after it has gone, it is lost.
+    /// Sent before the socket is connected or after it has gone, it is lost, unless the client may be
+    /// [recovered](crate::ConnectionStateRecovery): then it waits for the client.
     pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
         self.emit_arguments(&Arguments::event(event, &data)?);
         Ok(())
@@ -149,16 +159,8 @@ impl Socket {
 
     /// Sends an event that is encoded already, its name first.
     pub fn emit_arguments(&self, arguments: &Arguments) {
-        if !self.is_in() {
-            return;
-        }
-        self.show(arguments);
-        let packet = Outgoing::Event {
-            namespace: self.namespace_name(),
-            id: None,
-            arguments,
-        };
-        self.send_as(self.0.namespace.delivery(arguments), &packet);
+        let delivery = self.0.namespace.delivery(arguments);
+        self.emit_as(arguments, delivery, &Flags::default());
     }
 
     /// Sends an event only if it can go out at once: it is dropped while anything else waits to be sent. Returns whether it was taken.
@@ -168,16 +170,7 @@ impl Socket {
         data: T,
     ) -> Result<bool, SerializeError> {
         let arguments = Arguments::event(event, &data)?;
-        let packet = Outgoing::Event {
-            namespace: self.namespace_name(),
-            id: None,
-            arguments: &arguments,
-        };
-        if !self.is_in() {
-            return Ok(false);
-        }
-        self.show(&arguments);
-        Ok(self.send_as(Delivery::Volatile, &packet))
+        Ok(self.emit_as(&arguments, Delivery::Volatile, &Flags::default()))
     }
 
     /// Sends an event that is never compressed, such as one that holds a secret beside what others can choose: see
@@ -188,23 +181,47 @@ impl Socket {
         data: T,
     ) -> Result<(), SerializeError> {
         let arguments = Arguments::event(event, &data)?;
+        let flags = Flags {
+            compress: Some(false),
+            ..Flags::default()
+        };
+        self.emit_as(&arguments, self.0.namespace.delivery(&arguments), &flags);
+        Ok(())
+    }
+
+    /// Returns whether the event was taken.
+    fn emit_as(&self, arguments: &Arguments, delivery: Delivery, flags: &Flags) -> bool {
+        let is_in = self.is_in();
+        if is_in {
+            self.show(arguments);
+        }
+        let arguments = match self.recovery() {
+            None => Cow::Borrowed(arguments),
+            Some(_) if delivery == Delivery::Volatile => without_offset(arguments),
+            Some((recovery, tracked)) => {
+                return recovery.emit(self, tracked, arguments, delivery, flags);
+            }
+        };
+        if !is_in {
+            return false;
+        }
+        let namespace = &self.0.namespace;
         let packet = Outgoing::Event {
-            namespace: self.namespace_name(),
+            namespace: namespace.name(),
             id: None,
             arguments: &arguments,
         };
-        let frames = self.0.namespace.parser().frames(&packet);
-        if let Some(frames) = frames.filter(|_| self.is_in()) {
-            self.show(&arguments);
-            let delivery = self.0.namespace.delivery(&arguments);
-            self.0.connection.send(delivery, &frames.uncompressed());
+        if flags.compress == Some(false) {
+            let frames = namespace.frames(&packet, flags);
+            frames.is_some_and(|frames| self.0.connection.send(delivery, &frames))
+        } else {
+            self.send_as(delivery, &packet)
         }
-        Ok(())
     }
 
     /// Whether the client has been let in and the socket has not ended.
     pub(crate) fn is_in(&self) -> bool {
-        self.0.stage.load(Ordering::Acquire) == CONNECTED
+        self.0.stage.load(Ordering::Acquire) == life::CONNECTED
     }
 
     /// Sends an event and waits for the client's answer: a tuple takes all of its arguments, any other type the first. Without a
@@ -288,7 +305,10 @@ impl Socket {
     /// Joins rooms. The first that cannot be joined ends it.
     pub fn join(&self, rooms: impl IntoRooms) -> Result<(), JoinError> {
         for room in rooms.into_rooms() {
-            self.0.namespace.rooms().join(self, &room)?;
+            match self.recovery() {
+                Some((recovery, tracked)) => recovery.join(self, tracked, &room)?,
+                None => drop(self.0.namespace.rooms().join(self, &room)?),
+            }
         }
         Ok(())
     }
@@ -296,7 +316,10 @@ impl Socket {
     /// Leaves rooms.
     pub fn leave(&self, rooms: impl IntoRooms) {
         for room in rooms.into_rooms() {
-            self.0.namespace.rooms().leave(self, &room);
+            match self.recovery() {
+                Some((recovery, tracked)) => recovery.leave(self, tracked, &room),
+                None => drop(self.0.namespace.rooms().leave(self, &room)),
+            }
         }
     }
 
@@ -349,7 +372,7 @@ impl Socket {
 
     /// Whether it can be forgotten by its client.
     pub(crate) fn has_ended(&self) -> bool {
-        self.0.stage.load(Ordering::Acquire) == DISCONNECTED
+        self.0.stage.load(Ordering::Acquire) == life::DISCONNECTED
     }
 
     pub(crate) fn send(&self, packet: &Outgoing<'_>) {
@@ -368,74 +391,17 @@ impl Socket {
         }
     }
 
-    /// The client is let in. Returns false if it has gone meanwhile.
-    pub(crate) fn begin(&self) -> bool {
-        if self
-            .0
-            .stage
-            .compare_exchange(CONNECTING, CONNECTED, Ordering::AcqRel, Ordering::Acquire)
-            .is_err()
-        {
-            return false;
-        }
-        self.0.connection.confirm();
-        let sid = match self.version() {
-            // Clients of Socket.IO 2 know their ids.
-            Version::V3 => String::new(),
-            Version::V4 => format!(r#"{{"sid":"{}"}}"#, self.0.id.text().as_str()),
-        };
-        // The session's task writes when it is done with this event, so no client can act on the packet before the socket is in its room.
-        self.send(&Outgoing::Connect {
-            namespace: self.namespace_name(),
-            json: &sid,
-        });
-        let is_in = self.0.namespace.rooms().insert(self.clone());
-        if is_in && self.version() == Version::V3 {
-            // In the main namespace that is its own room, in which it is already.
-            if let Err(error) = self.join(self.client_id()) {
-                tracing::debug!(%error, "failed to join the room named by a client's id");
-            }
-        }
-        is_in
+    pub(crate) fn tracked(&self) -> Option<&Tracked> {
+        self.0.tracked.as_deref()
     }
 
-    /// The socket ends: its handlers run, its rooms are left, who waits for it is told. Only the first call does anything.
-    pub(crate) fn end(&self, reason: CloseReason, notice: Notice) {
-        let stage = self.0.stage.swap(DISCONNECTED, Ordering::AcqRel);
-        if stage == DISCONNECTED {
-            return;
-        }
-        if notice == Notice::Packet {
-            self.send(&Outgoing::Disconnect {
-                namespace: self.namespace_name(),
-            });
-        }
-        let extra = self.0.extra.lock().as_deref_mut().map(Extra::end);
-        let own = extra.unwrap_or_default().listeners;
-        let namespace = &self.0.namespace;
-        if stage == CONNECTED {
-            let all = namespace.handlers();
-            self.run_detached(
-                [own.disconnecting, all.listeners.disconnecting.clone()],
-                &Occasion::Disconnecting(reason),
-            );
-            namespace.rooms().remove(self);
-            self.run_detached(
-                [own.disconnected, all.listeners.disconnected.clone()],
-                &Occasion::Disconnect(reason),
-            );
-        } else {
-            namespace.rooms().remove(self);
-        }
-        namespace.leave();
+    fn recovery(&self) -> Option<(&Recovery, &Tracked)> {
+        self.0.namespace.recovery().zip(self.tracked())
     }
-}
 
-/// Whether the client is told that its socket ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notice {
-    Packet,
-    None,
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
 }
 
 /// Stops waiting for an answer when the caller does.
@@ -460,9 +426,5 @@ impl fmt::Debug for Socket {
 impl Socket {
     pub(crate) fn downgrade(&self) -> std::sync::Weak<SocketInner> {
         Arc::downgrade(&self.0)
-    }
-
-    pub(crate) fn connection(&self) -> &Arc<Connection> {
-        &self.0.connection
     }
 }

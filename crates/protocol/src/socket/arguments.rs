@@ -173,6 +173,42 @@ impl Arguments {
         }
     }
 
+    /// The same with a text after the last argument. The text is written as it is, so it holds nothing that JSON would escape.
+    pub fn with_last_text(&self, text: &str) -> Self {
+        debug_assert!(!text.contains(|c: char| c == '"' || c == '\\' || c.is_control()));
+        self.with_last(&["\"", text, "\""])
+    }
+
+    /// The same with `null` after the last argument.
+    pub fn with_last_null(&self) -> Self {
+        self.with_last(&["null"])
+    }
+
+    fn with_last(&self, value: &[&str]) -> Self {
+        let items = self.json().trim_end().strip_suffix(']').unwrap_or("[");
+        let separator = if items.trim() == "[" { "" } else { "," };
+        let len: usize = value.iter().map(|part| part.len()).sum();
+        let mut out = Vec::with_capacity(items.len() + len + 2);
+        out.extend_from_slice(items.as_bytes());
+        out.extend_from_slice(separator.as_bytes());
+        for part in value {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.push(b']');
+        Self {
+            json: out.into(),
+            attachments: self.attachments.clone(),
+        }
+    }
+
+    /// Whether the last argument is a text; without any, whether the name is one.
+    pub fn ends_with_text(&self) -> bool {
+        self.json()
+            .trim_end()
+            .strip_suffix(']')
+            .is_some_and(|items| items.trim_end().ends_with('"'))
+    }
+
     /// The JSON array as text.
     pub fn json(&self) -> &str {
         // Only validated text gets in, and what cannot be is an empty one rather than a panic.
@@ -330,6 +366,32 @@ mod tests {
         ];
         assert_eq!(texts, expected);
         assert_eq!(arguments("[]").argument(0), None);
+    }
+
+    #[test]
+    fn a_last_text_is_put_after_everything() {
+        for (before, is_text, after) in [
+            ("[]", false, r#"["x"]"#),
+            (" [ ] ", false, r#" [ "x"]"#),
+            (r#"["e"]"#, true, r#"["e","x"]"#),
+            (r#"["e",1]"#, false, r#"["e",1,"x"]"#),
+            (r#"["e","]"] "#, true, r#"["e","]","x"]"#),
+            (r#"["e",["a"]]"#, false, r#"["e",["a"],"x"]"#),
+            (r#"["e","a" ] "#, true, r#"["e","a" ,"x"]"#),
+        ] {
+            assert_eq!(arguments(before).ends_with_text(), is_text, "{before}");
+            assert_eq!(arguments(before).with_last_text("x").json(), after);
+            let null = after.replace(r#""x"]"#, "null]");
+            assert_eq!(arguments(before).with_last_null().json(), null);
+        }
+        let binary = Arguments::from_validated(
+            Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#),
+            vec![Bytes::from_static(b"abc")],
+        );
+        assert_eq!(
+            format!("{:?}", binary.with_last_text("x")),
+            r#"["e",{"_placeholder":true,"num":0},"x"] with 1 attachments"#
+        );
     }
 
     #[test]

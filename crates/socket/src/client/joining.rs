@@ -17,6 +17,7 @@ use crate::handler::Running;
 use crate::middleware::{BoxedMiddleware, ask};
 use crate::namespace::NamespaceInner;
 use crate::parent::{NamespaceRequest, Parent, find_parent};
+use crate::recovery::{Claim, Recovery, Tracked};
 use crate::refusal::Refusal;
 use crate::socket::{Notice, Socket};
 use crate::v2;
@@ -39,7 +40,7 @@ impl Client {
             return Err(CloseReason::ForcedServerClose);
         }
         if let Some(namespace) = self.server.namespaces.enter(name) {
-            return self.join(namespace, auth, cx);
+            return self.join(&namespace, auth, cx);
         }
         let parents = self.server.namespaces.parents();
         if parents.is_empty() || !name.starts_with('/') {
@@ -82,7 +83,7 @@ impl Client {
             }
             Poll::Ready(Some(parent)) => {
                 match self.server.namespaces.enter_child(&parent, request.name()) {
-                    Ok(namespace) => self.join(namespace, request.auth_text(), cx),
+                    Ok(namespace) => self.join(&namespace, request.auth_text(), cx),
                     Err(refusal) => {
                         self.refuse(request.name(), &refusal);
                         Ok(())
@@ -95,7 +96,7 @@ impl Client {
     /// Makes a client join a namespace that has been entered for it.
     fn join(
         &mut self,
-        namespace: Arc<NamespaceInner>,
+        namespace: &Arc<NamespaceInner>,
         auth: Option<&str>,
         cx: &mut Context<'_>,
     ) -> Result<(), CloseReason> {
@@ -104,27 +105,64 @@ impl Client {
             namespace.leave();
             return Ok(());
         }
-        let id = match self.connection.version() {
-            Version::V3 if namespace.name() == "/" => Some(self.connection.id().to_socket_id()),
-            Version::V3 | Version::V4 => new_socket_id(),
-        };
-        let Some(id) = id else {
+        let handlers = namespace.handlers();
+        let (socket, middlewares) = if let Some(socket) = self.restore(namespace, auth) {
+            let recovery = namespace.recovery();
+            let skips = recovery.is_some_and(Recovery::skips_middlewares);
+            (socket, (!skips).then(|| handlers.middlewares.clone()))
+        } else if let Some(socket) = self.new_socket(namespace, auth) {
+            (socket, Some(handlers.middlewares.clone()))
+        } else {
             namespace.leave();
             return Err(CloseReason::ForcedServerClose);
         };
-        let middlewares = namespace.handlers().middlewares.clone();
-        let socket = Socket::new(
-            id,
-            namespace,
-            Arc::clone(&self.connection),
-            auth.map(Box::from),
-        );
+        let middlewares = middlewares.unwrap_or_default();
         self.sockets.push(socket.clone());
         if middlewares.is_empty() {
             self.welcome(&socket, cx)
         } else {
             self.run(Box::pin(admit(socket, middlewares)), cx)
         }
+    }
+
+    /// The socket that the client had, if it may have it again.
+    fn restore(&self, namespace: &Arc<NamespaceInner>, auth: Option<&str>) -> Option<Socket> {
+        let recovery = self.recovery(namespace)?;
+        let claim = Claim::read(auth?)?;
+        recovery.restore(&claim, |id, tracked| {
+            self.socket(id, namespace, auth, Some(tracked))
+        })
+    }
+
+    /// Clients of Socket.IO 2 know nothing of recovery.
+    fn recovery<'a>(&self, namespace: &'a NamespaceInner) -> Option<&'a Recovery> {
+        let recovery = namespace.recovery();
+        recovery.filter(|_| self.connection.version() == Version::V4)
+    }
+
+    /// None when the system has no randomness to give.
+    fn new_socket(&self, namespace: &Arc<NamespaceInner>, auth: Option<&str>) -> Option<Socket> {
+        let id = match self.connection.version() {
+            Version::V3 if namespace.name() == "/" => self.connection.id().to_socket_id(),
+            Version::V3 | Version::V4 => new_socket_id()?,
+        };
+        let tracked = match self.recovery(namespace) {
+            Some(recovery) => Some(recovery.track()?),
+            None => None,
+        };
+        Some(self.socket(id, namespace, auth, tracked))
+    }
+
+    fn socket(
+        &self,
+        id: SocketId,
+        namespace: &Arc<NamespaceInner>,
+        auth: Option<&str>,
+        tracked: Option<Box<Tracked>>,
+    ) -> Socket {
+        let connection = Arc::clone(&self.connection);
+        let auth = auth.map(Box::from);
+        Socket::new(id, Arc::clone(namespace), connection, auth, tracked)
     }
 
     /// Lets a client in and runs the handlers that wait for it.

@@ -19,5 +19,7 @@ mod namespaces;
 mod options;
 mod order;
 mod parameters;
+mod recovering;
 mod requests;
+mod returning;
 mod rooms;
