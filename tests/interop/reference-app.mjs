@@ -3,9 +3,10 @@
 //
 // Environment: PORT and HOST; REDIS_URL (no adapter without it); PING_INTERVAL, PING_TIMEOUT (milliseconds),
 // MAX_HTTP_BUFFER_SIZE (bytes), PER_MESSAGE_DEFLATE (the threshold in bytes; no compression without it), CORS_ORIGIN (that
-// origin may send credentials), PARSER (json or msgpack), ALLOW_EIO3 (`true` for clients of Socket.IO 2), OPTIONS (further
-// options of the server, as JSON; beside them `testHeaders: true` adds the headers `x-initial` and `x-every` by the two
-// events, and `idPrefix` begins every session's id). It prints `listening on <port>` when ready.
+// origin may send credentials), PARSER (json or msgpack), ALLOW_EIO3 (`true` for clients of Socket.IO 2), RECOVERY
+// (milliseconds for which a client may be away and come back to its socket; never without it), OPTIONS (further options of
+// the server, as JSON; beside them `testHeaders: true` adds the headers `x-initial` and `x-every` by the two events, and
+// `idPrefix` begins every session's id). It prints `listening on <port>` when ready.
 
 import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
@@ -36,6 +37,7 @@ if (CORS_ORIGIN) options.cors = { origin: CORS_ORIGIN, credentials: true };
 if (PARSER === "msgpack") options.parser = msgpackParser;
 const { testHeaders, idPrefix, ...more } = JSON.parse(process.env.OPTIONS ?? "{}");
 Object.assign(options, more);
+if (process.env.RECOVERY) options.connectionStateRecovery = { maxDisconnectionDuration: Number(process.env.RECOVERY) };
 if (REDIS_URL) options.adapter = await redisAdapter(REDIS_URL);
 
 const http = createServer((_request, response) => response.writeHead(404).end());
@@ -46,7 +48,7 @@ if (testHeaders) {
   io.engine.on("headers", (headers, request) => (headers["x-every"] = request.method));
 }
 if (idPrefix) io.engine.generateId = () => idPrefix + randomBytes(15).toString("base64url").slice(idPrefix.length);
-for (const name of ["/", "/custom", "/guarded"]) serve(io.of(name));
+for (const name of ["/", "/custom", "/guarded", "/quiet"]) serve(io.of(name));
 serveApi(io);
 io.of("/guarded").use((socket, next) => {
   if (socket.handshake.auth.token === "letmein") return next();
@@ -65,7 +67,8 @@ function serve(namespace) {
   namespace.on("add", (left, right, callback) => callback(left + right));
 
   namespace.on("connection", (socket) => {
-    socket.emit("auth", socket.handshake.auth);
+    // A client of the quiet namespace receives nothing that it has not asked for.
+    if (namespace.name !== "/quiet") socket.emit("auth", socket.handshake.auth);
 
     socket.on("message", (...args) => socket.emit("message-back", ...args));
     socket.on("message-plain", (text) => socket.compress(false).emit("message-back", text));
@@ -131,6 +134,8 @@ function serve(namespace) {
     socket.on("burst", (count) => {
       for (let number = 0; number < count; number++) socket.emit("burst", number);
     });
+    socket.on("remember", (key, value) => (socket.data[key] = value));
+    socket.on("state", (callback) => callback(socket.recovered, [...socket.rooms].sort(), socket.data));
     socket.on("sockets", (callback) => callback(namespace.sockets.size));
 
     let roomsAtDisconnecting = [];

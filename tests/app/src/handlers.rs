@@ -17,7 +17,10 @@ use crate::value::Value;
 /// Registers everything but the guard.
 pub(crate) fn register(io: &Server, name: &str) {
     let namespace = io.of(name);
-    namespace.on_connect(connected);
+    // A client of the quiet namespace receives nothing that it has not asked for.
+    if name != "/quiet" {
+        namespace.on_connect(connected);
+    }
 
     namespace.on("message", |socket: Socket, event: Arguments| async move {
         socket.emit_arguments(&Arguments::with_name("message-back", &event.without_name()));
@@ -122,6 +125,15 @@ pub(crate) fn register(io: &Server, name: &str) {
             }
         },
     );
+    namespace.on(
+        "remember",
+        |socket: Socket, Data((key, value)): Data<(String, serde_json::Value)>| async move {
+            socket.update_data(|data| data.insert(key, value));
+        },
+    );
+    namespace.on("state", |socket: Socket, ack: Ack| async move {
+        ack.send((socket.recovered(), sorted_rooms(&socket), socket.data()));
+    });
     let counted = namespace.clone();
     namespace.on("sockets", move |ack: Ack| {
         ack.send(counted.socket_count());

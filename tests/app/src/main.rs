@@ -42,8 +42,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(redis) = &redis {
         builder = builder.adapter(redis.clone());
     }
+    if let Some(recovery) = settings.recovery {
+        builder = builder.connection_state_recovery(recovery);
+    }
     let io = builder.build();
-    for name in ["/", "/custom", "/guarded"] {
+    for name in ["/", "/custom", "/guarded", "/quiet"] {
         handlers::register(&io, name);
         requests::register(&io.of(name));
     }

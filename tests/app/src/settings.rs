@@ -8,7 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use synapse_redis::RedisSettings;
-use synapse_socket::{Cors, EngineConfig, Origins, Parser, PerMessageDeflate};
+use synapse_socket::{
+    ConnectionStateRecovery, Cors, EngineConfig, Origins, Parser, PerMessageDeflate,
+};
 
 use crate::options::Options;
 
@@ -18,6 +20,7 @@ pub(crate) struct Settings {
     pub(crate) parser: Parser,
     pub(crate) redis: Option<RedisSettings>,
     pub(crate) options: Options,
+    pub(crate) recovery: Option<ConnectionStateRecovery>,
 }
 
 impl Settings {
@@ -60,12 +63,17 @@ impl Settings {
         let redis = url
             .map(|url| RedisSettings::from_url("REDIS_URL", &url))
             .transpose()?;
+        let recovery = variable("RECOVERY")?.map(|milliseconds| ConnectionStateRecovery {
+            max_disconnection_duration: Duration::from_millis(milliseconds),
+            ..ConnectionStateRecovery::default()
+        });
         Ok(Self {
             address: (host, port).into(),
             engine,
             parser,
             redis,
             options: variable("OPTIONS")?.unwrap_or_default(),
+            recovery,
         })
     }
 }

@@ -9,7 +9,7 @@ export const targets = (process.env.TARGETS ?? "synapse").split(",").map((name) 
 
 /**
  * Starts the test application of a target. Settings: `port` (a free one), `redis` (a Redis), `pingInterval`, `pingTimeout`,
- * `maxHttpBufferSize`, `perMessageDeflate` (its threshold), `corsOrigin`, `parser` (json or msgpack), `allowEIO3`,
+ * `maxHttpBufferSize`, `perMessageDeflate` (its threshold), `corsOrigin`, `parser` (json or msgpack), `allowEIO3`, `recovery`,
  * `options` (what the head of `reference-app.mjs` says of OPTIONS).
  */
 export function startApp(target, settings = {}) {
@@ -29,7 +29,7 @@ function startRustApp(settings) {
 }
 
 export async function startApplication(kind, command, args, settings) {
-  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, perMessageDeflate, corsOrigin, parser, allowEIO3, options } = settings;
+  const { redis, pingInterval, pingTimeout, maxHttpBufferSize, perMessageDeflate, corsOrigin, parser, allowEIO3, recovery, options } = settings;
   const port = settings.port ?? (await freePort());
   const env = { PORT: String(port), HOST: "127.0.0.1" };
   if (redis) env.REDIS_URL = redis.url;
@@ -37,6 +37,7 @@ export async function startApplication(kind, command, args, settings) {
   if (pingTimeout) env.PING_TIMEOUT = String(pingTimeout);
   if (maxHttpBufferSize) env.MAX_HTTP_BUFFER_SIZE = String(maxHttpBufferSize);
   if (perMessageDeflate !== undefined) env.PER_MESSAGE_DEFLATE = String(perMessageDeflate);
+  if (recovery) env.RECOVERY = String(recovery);
   if (corsOrigin) env.CORS_ORIGIN = corsOrigin;
   if (parser) env.PARSER = parser;
   if (options) env.OPTIONS = JSON.stringify(options);
