@@ -89,8 +89,8 @@ impl<'r, 'a> Json<'r, 'a> {
             Head::Bool(false) => self.out.extend_from_slice(b"false"),
             Head::Number(number) => number.put(&mut self.out),
             Head::Text(text) => put_json_text(&mut self.out, &String::from_utf8_lossy(text)),
-            Head::Bin(bytes) => self.attachment(bytes)?,
-            Head::Extension(kind, payload) => self.extension(kind, payload)?,
+            Head::Bin(bytes) => self.attachment(bytes, depth)?,
+            Head::Extension(kind, payload) => self.extension(kind, payload, depth)?,
             Head::Array(count) => self.array(count, depth)?,
             Head::Map(count) => self.map(count, depth)?,
         }
@@ -169,7 +169,9 @@ impl<'r, 'a> Json<'r, 'a> {
         }
     }
 
-    fn attachment(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+    fn attachment(&mut self, bytes: &[u8], depth: usize) -> Result<(), DecodeError> {
+        // Its placeholder is an object, whose depth whoever reads the JSON counts.
+        self.enter(depth)?;
         if self.attachments.len() >= self.limits.attachments_max {
             return Err(DecodeError::TooManyAttachments {
                 limit: self.limits.attachments_max,
@@ -185,7 +187,7 @@ impl<'r, 'a> Json<'r, 'a> {
         Ok(())
     }
 
-    fn extension(&mut self, kind: i8, payload: &[u8]) -> Result<(), DecodeError> {
+    fn extension(&mut self, kind: i8, payload: &[u8], depth: usize) -> Result<(), DecodeError> {
         // Type 0 of fixed length is what Node's encoder made of undefined (1 byte) and Date (8 bytes) before it wrote timestamps.
         let date = match (kind, payload) {
             (-1, payload) if matches!(payload.len(), 4 | 8 | 12) => {
@@ -197,8 +199,9 @@ impl<'r, 'a> Json<'r, 'a> {
             }
             (kind, payload) => {
                 // Node's decoder hands out a pair of the type and the bytes.
+                let depth = self.enter(depth)?;
                 write!(self.out, "[{kind},").expect("writing to memory does not fail");
-                self.attachment(payload)?;
+                self.attachment(payload, depth)?;
                 self.out.push(b']');
                 return Ok(());
             }
