@@ -27,3 +27,8 @@ pub use synapse_socket::*;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The examples for those who come from Node, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-node.md")]
+struct FromNode;
