@@ -16,6 +16,14 @@ use crate::responses::{Respondent, Responder, WeakRespondent};
 /// A message is delivered in the caller's thread before `publish` returns. So messages of one thread arrive in their order, those of
 /// several threads may be delivered at once, and there is no queue that could overflow. No lock is held meanwhile: a delivery may
 /// publish, attach and close as it likes.
+///
+/// ```
+/// use synapse_adapter::Bus;
+///
+/// let bus = Bus::new();
+/// let adapters = [bus.node(), bus.node()]; // one for each server
+/// # drop(adapters);
+/// ```
 #[derive(Clone, Default)]
 pub struct Bus(Arc<Shared>);
 

@@ -13,6 +13,18 @@ use crate::rate::Rate;
 use crate::transports::Transports;
 
 /// How an engine serves its clients.
+///
+/// ```
+/// use std::time::Duration;
+/// use synapse_engine::{EngineConfig, Timing, TransportKind};
+///
+/// let config = EngineConfig {
+///     transports: [TransportKind::WebSocket].into_iter().collect(),
+///     timing: Timing { ping_interval: Duration::from_secs(10), ..Timing::default() },
+///     ..EngineConfig::default()
+/// };
+/// # drop(config);
+/// ```
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// The path that is answered, with everything below it. Default: `/socket.io`. A slash at its end makes no difference.
@@ -70,6 +82,21 @@ impl Default for EngineConfig {
 }
 
 /// What one client may cost before it is refused or closed.
+///
+/// ```
+/// use synapse_engine::{EngineConfig, Limits, Rate};
+///
+/// let config = EngineConfig {
+///     limits: Limits {
+///         connections_per_address_max: Some(100),
+///         handshake_rate: Some(Rate { per_second: 500, burst: 2_000 }),
+///         outbox_bytes_max: 4 << 20,
+///         ..Limits::default()
+///     },
+///     ..EngineConfig::default()
+/// };
+/// # drop(config);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Largest incoming message in bytes, on every transport (Socket.IO's `maxHttpBufferSize`). Default: 1,000,000. A larger request

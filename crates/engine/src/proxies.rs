@@ -13,6 +13,19 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 ///
 /// Anyone can write these headers, so only those of a trusted peer are read, from the last entry (which that peer wrote) backwards, until the
 /// first address that is not trusted: that is the client. The price is a walk through one header for each handshake.
+///
+/// ```
+/// use synapse_engine::{ForwardedHeader, InvalidNetwork, TrustedProxies};
+///
+/// # fn main() -> Result<(), InvalidNetwork> {
+/// let proxies = TrustedProxies {
+///     networks: vec!["10.0.0.0/8".parse()?],
+///     header: ForwardedHeader::XForwardedFor,
+/// };
+/// # drop(proxies);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxies {
     /// Where the proxies are. Name no network that clients can connect from.

@@ -8,7 +8,8 @@ use synapse_protocol::query_pairs;
 
 use crate::proxies::Sender;
 
-/// Put into a request's extensions by whoever accepted the connection: the address of the peer.
+/// Put into a request's extensions by whoever accepted the connection: the address of the peer. [`serve`](crate::serve) does it; an app that
+/// accepts connections itself does it in a layer. Without it there is no address in the handshake and no limit for each address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

@@ -27,7 +27,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long requests under way may take once the server stops.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
-/// Listens on an address, with a backlog for many clients that come at once.
+/// Listens on an address, with a backlog for many clients that come at once. Port 0 takes a free one; `[::]` takes IPv4 as well.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> std::io::Result<()> {
+/// let listener = synapse_engine::listen("127.0.0.1:0".parse().expect("an address"))?;
+/// println!("listening on {}", listener.local_addr()?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// When the address cannot be listened on, for instance because it is in use.
+///
+/// # Panics
+/// Outside of a tokio runtime.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -46,7 +61,28 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves every connection of a listener until `shutdown` resolves, then lets requests that are under way end. WebSockets are not
-/// waited for: they are the engine's to close.
+/// waited for: they are the engine's to close, which is best done inside of `shutdown`, so that clients between two polls still get their last
+/// packets. Requests that are under way then get 5 s.
+///
+/// Of the limits, those of a request's head and [`unread_timeout`](Limits::unread_timeout) are in force here; the others are the engine's own.
+///
+/// ```no_run
+/// # use synapse_engine::{Application, Engine, EngineConfig, listen, serve};
+/// # use synapse_protocol::CloseReason;
+/// # async fn terminated() {}
+/// # async fn example<A: Application>(engine: Engine<A>) -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = listen("0.0.0.0:3000".parse()?)?;
+/// let shutdown = async {
+///     terminated().await;
+///     engine.close(CloseReason::ServerShuttingDown, std::time::Duration::from_secs(5)).await;
+/// };
+/// serve(listener, engine.service(), engine.config().limits, shutdown).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// None at present: what fails at accepting a connection is tried again, which is logged.
 pub async fn serve<S>(
     listener: TcpListener,
     service: S,

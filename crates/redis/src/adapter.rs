@@ -24,6 +24,22 @@ use crate::wire;
 /// Joins the namespaces of one server to a cluster over Redis, on the wire of Node's classic adapter.
 ///
 /// One per process and key: Node servers count the subscribed connections to know how many answers to wait for.
+///
+/// A server takes it as its adapter; whoever started it closes it after the server.
+///
+/// ```no_run
+/// use synapse_redis::{RedisAdapter, RedisOptions, RedisSettings};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = RedisSettings::from_url("REDIS_URL", &std::env::var("REDIS_URL")?)?;
+/// let redis = RedisAdapter::start(settings, RedisOptions::default());
+/// // let io = Server::builder().adapter(redis.clone()).build();
+/// redis.ready().await;
+/// println!("{:?}", redis.status().round_trip);
+/// redis.close().await;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RedisAdapter {
     shared: Arc<Shared>,
     supervisor: Mutex<Option<JoinHandle<()>>>,

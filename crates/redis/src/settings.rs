@@ -144,8 +144,21 @@ pub enum SettingsError {
 }
 
 impl RedisSettings {
-    /// Settings from a URL that the environment variable `variable` holds: `redis://username:password@host:port/db`, or
-    /// `rediss://` for TLS.
+    /// Settings from a URL: `redis://username:password@host:port/db`, or `rediss://` for TLS. `variable` is the name of the environment
+    /// variable, or of any other setting, that it came from: errors name it instead of the value, which holds a password.
+    ///
+    /// ```
+    /// use synapse_redis::{RedisSettings, SettingsError};
+    ///
+    /// # fn main() -> Result<(), SettingsError> {
+    /// let settings = RedisSettings::from_url("REDIS_URL", "redis://:secret@redis.internal:6379/0")?;
+    /// assert_eq!(settings.address(), "redis.internal:6379/0");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it cannot be such a URL. Redis is not asked.
     pub fn from_url(variable: &'static str, url: &str) -> Result<Self, SettingsError> {
         let parsed = Url::parse(url.trim());
         let url = match parsed {
@@ -196,6 +209,23 @@ impl RedisSettings {
     }
 
     /// Settings from single values.
+    ///
+    /// ```
+    /// use synapse_redis::{RedisParts, RedisSettings, SettingsError};
+    ///
+    /// # fn main() -> Result<(), SettingsError> {
+    /// let settings = RedisSettings::from_parts(RedisParts {
+    ///     host: "redis.internal".to_owned(),
+    ///     password: Some("secret".to_owned()),
+    ///     ..RedisParts::default()
+    /// })?;
+    /// assert_eq!(settings.address(), "redis.internal:6379/0");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the host is none, or a URL, or has a port. Redis is not asked.
     pub fn from_parts(parts: RedisParts) -> Result<Self, SettingsError> {
         let host = parts.host.trim();
         let variable = "REDIS_HOST";

@@ -14,6 +14,25 @@ use crate::socket::Socket;
 
 /// Answers an event of a client. Sending without the client waiting does nothing, and so does sending twice for the client: it takes
 /// the first answer.
+///
+/// A handler that answers at its end returns the answer instead: see [`IntoAck`]. With an `Ack` it may answer earlier, or long after it has
+/// ended.
+///
+/// ```no_run
+/// use synapse_socket::{Ack, Data, Server};
+///
+/// # async fn print(_: &str) -> Result<u32, std::io::Error> { Ok(1) }
+/// # fn example(io: Server) {
+/// io.of("/").on("print", |Data(text): Data<String>, ack: Ack| async move {
+///     tokio::spawn(async move {
+///         match print(&text).await {
+///             Ok(pages) => ack.send(pages),
+///             Err(_) => ack.refuse("out of paper"),
+///         }
+///     });
+/// });
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ack {
     socket: Socket,

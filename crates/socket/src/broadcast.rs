@@ -13,6 +13,22 @@ use crate::typed::EventType;
 
 /// Whom an event or an operation is for, on all servers of the cluster unless it is [`local`](Self::local). Each call narrows or widens a
 /// copy; nothing happens before the last one.
+///
+/// ```no_run
+/// use synapse_socket::{Refusal, Server, Socket};
+///
+/// # fn example(io: Server, socket: Socket) -> Result<(), Refusal> {
+/// // Members of either room that are not in the third, each once.
+/// io.to(["news", "sports"]).except("muted").emit("headline", "it rains")?;
+/// // Members but this socket, and only who can take it at this instant.
+/// socket.to("news").volatile().emit("typing", ())?;
+/// // Kept, and used several times.
+/// let players = io.of("/game").to("players");
+/// players.clone().sockets_join("winners");
+/// players.emit("end", ())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use = "nothing is sent before `emit`"]
 pub struct Broadcaster {
@@ -79,6 +95,9 @@ impl Broadcaster {
     }
 
     /// Sends an event: a tuple gives several arguments, `()` none, anything else one.
+    ///
+    /// # Errors
+    /// As with [`Socket::emit`](crate::Socket::emit). Redis being away is no error: clients of this server get it, and the adapter counts the rest.
     pub fn emit<T: Serialize>(self, event: &str, data: T) -> Result<(), SerializeError> {
         self.emit_arguments(Arguments::event(event, &data)?);
         Ok(())

@@ -41,6 +41,21 @@ pub enum ExtractError {
 
 /// A handler's parameter.
 ///
+/// | parameter | what it is |
+/// | --- | --- |
+/// | [`Socket`] | where the event came from |
+/// | [`Data<T>`](Data) | the arguments: a tuple takes all of them, any other type the first |
+/// | [`Arguments`] | the event as it came, unparsed |
+/// | [`Ack`] | answers the event |
+/// | [`EventName`] | the event's name |
+/// | [`Namespace`] | the socket's namespace |
+/// | [`Auth<T>`](Auth) | what the client sent to prove itself |
+/// | [`State<T>`](State) | what the server was built with |
+/// | [`CloseReason`] | why the socket ends, for handlers of its end |
+/// | [`SocketError`] | what went wrong, for handlers of errors |
+/// | `Option<P>` | the parameter if it is there and fits |
+/// | `Result<P, ExtractError>` | the parameter, or why there is none |
+///
 /// An application adds its own by implementing this:
 ///
 /// ```
@@ -68,7 +83,8 @@ pub trait FromEvent: Sized {
     fn from_event(event: &Event<'_>) -> Result<Self, ExtractError>;
 }
 
-/// The event's arguments as a value: a tuple takes all of them, any other type the first.
+/// The event's arguments as a value: a tuple takes all of them, any other type the first. An argument that is missing is `null`, which an
+/// `Option` takes, and one too many is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<T>(pub T);
 

@@ -37,6 +37,15 @@ pub(crate) type BoxedHandler =
 /// io.of("/").on("hash", hash);
 /// # }
 /// ```
+///
+/// A closure that uses `?` has to say what its error is: `Ok::<(), Refusal>(())` at its end.
+#[diagnostic::on_unimplemented(
+    message = "this is not a handler",
+    label = "not an async function of parameters that are each `FromEvent`, which returns what is `IntoAck`",
+    note = "a handler takes `Socket`, `Data<T>`, `Ack`, `State<T>` and whatever else is `FromEvent`, at most six of them, by value",
+    note = "a handler returns `()`, `Reply(value)`, or a `Result` of these whose error is `Into<Refusal>`",
+    note = "its future is `Send`: it holds no `MutexGuard` and no `Rc` over an `.await`"
+)]
 pub trait Handler<Parameters>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_boxed(self) -> BoxedHandlerOpaque;

@@ -10,6 +10,15 @@ use synapse_engine::RequestHead;
 use crate::time::js_date;
 
 /// The handshake of a socket: the request that opened its session and what the client sent to join the namespace.
+///
+/// ```no_run
+/// # use synapse_socket::Socket;
+/// async fn look(socket: Socket) {
+///     let handshake = socket.handshake();
+///     let language = handshake.query().find(|(name, _)| name == "language");
+///     println!("{:?} {language:?} {:?}", handshake.address(), handshake.header("user-agent"));
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake<'a> {
     request: &'a RequestHead,

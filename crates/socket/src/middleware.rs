@@ -18,6 +18,35 @@ pub(crate) type BoxedMiddleware =
 
 /// An async function of up to six parameters that are each [`FromEvent`], which lets a client in or not, or an event through or not. A
 /// parameter that does not fit refuses.
+///
+/// ```no_run
+/// use serde::Deserialize;
+/// use serde_json::json;
+/// use synapse_socket::{Auth, Refusal, Server, Socket};
+///
+/// #[derive(Deserialize)]
+/// struct Login {
+///     token: String,
+/// }
+///
+/// # async fn user_of(_: &str) -> Option<String> { None }
+/// async fn let_in(socket: Socket, Auth(login): Auth<Login>) -> Result<(), Refusal> {
+///     let Some(user) = user_of(&login.token).await else {
+///         return Err(Refusal::new("not authorized").with_data(json!({ "code": 4001 })));
+///     };
+///     socket.update_data(|data| data.insert("user".to_owned(), user.into()));
+///     Ok(())
+/// }
+///
+/// # fn example(io: Server) {
+/// io.of("/").use_middleware(let_in);
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this is not a middleware",
+    label = "not an async function of parameters that are each `FromEvent`, which returns `Result<(), Refusal>`",
+    note = "a middleware takes `Socket`, `Auth<T>`, `State<T>` and whatever else is `FromEvent`, at most six of them, by value"
+)]
 pub trait Middleware<Parameters>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_boxed(self) -> BoxedMiddlewareOpaque;

@@ -35,7 +35,25 @@ use crate::socket::Socket;
 use crate::state::States;
 use crate::typed::EventType;
 
-/// A namespace of the server. Cloning it is cheap, and every clone is the same namespace.
+/// A namespace of the server. Cloning it is cheap, and every clone is the same namespace. A handler gets its own as a parameter.
+///
+/// ```no_run
+/// use synapse_socket::{Data, Namespace, Refusal, Server, Socket};
+///
+/// # fn example(io: Server) -> Result<(), Refusal> {
+/// let chat = io.of("/chat");
+/// chat.on_connect(|socket: Socket| async move {
+///     socket.join("lobby")?;
+///     Ok::<(), Refusal>(())
+/// });
+/// chat.on("shout", |namespace: Namespace, Data(text): Data<String>| async move {
+///     namespace.emit("shouted", text)?;
+///     Ok::<(), Refusal>(())
+/// });
+/// chat.to("lobby").emit("opening hours", "until ten")?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Namespace(Arc<NamespaceInner>);
 
@@ -104,7 +122,8 @@ impl Namespace {
         self.0.name()
     }
 
-    /// Registers a middleware: clients join only if all of them agree, one after the other in the order of their registration.
+    /// Registers a middleware: clients join only if all of them agree, one after the other in the order of their registration. See
+    /// [`Middleware`].
     pub fn use_middleware<P>(&self, middleware: impl Middleware<P>) {
         let middleware = middleware.into_boxed().0;
         self.0
@@ -118,6 +137,15 @@ impl Namespace {
     }
 
     /// Registers a handler of an event that other servers send to their peers, which are never clients.
+    ///
+    /// ```no_run
+    /// # use synapse_socket::{Server, ServerEvent};
+    /// # fn example(io: Server) {
+    /// io.of("/").on_server_side("reload", |event: ServerEvent| async move {
+    ///     println!("reload {:?}", event.data::<String>());
+    /// });
+    /// # }
+    /// ```
     pub fn on_server_side<F, R>(&self, event: &str, handler: F)
     where
         F: Fn(ServerEvent) -> R + Send + Sync + 'static,
@@ -150,6 +178,9 @@ impl Namespace {
     }
 
     /// Sends an event to the other servers themselves, never to clients and never to this server.
+    ///
+    /// # Errors
+    /// As with [`Socket::emit`].
     pub fn server_side_emit<T: Serialize>(
         &self,
         event: &str,
@@ -183,6 +214,9 @@ impl Namespace {
     }
 
     /// Sends an event to everyone in the namespace, on all servers.
+    ///
+    /// # Errors
+    /// As with [`Socket::emit`].
     pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
         self.broadcast().emit(event, data)
     }
@@ -192,7 +226,8 @@ impl Namespace {
         self.broadcast().emit_event(event)
     }
 
-    /// The socket with this id, if it is on this server.
+    /// The socket with this id, if it is on this server. An id is parsed from its text with `text.parse::<SocketId>()`; what is for a socket
+    /// on any server goes [`to`](Self::to) its id.
     pub fn socket(&self, id: SocketId) -> Option<Socket> {
         self.0.rooms.find(id)
     }

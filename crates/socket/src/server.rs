@@ -32,6 +32,18 @@ use crate::typed::EventType;
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// What one client may cost an application.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use synapse_socket::{RoomLimits, Server, SocketLimits};
+///
+/// let builder = Server::builder().limits(SocketLimits {
+///     events_per_second: NonZeroU32::new(50),
+///     rooms: RoomLimits { rooms_per_socket_max: 20, ..RoomLimits::default() },
+///     ..SocketLimits::default()
+/// });
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SocketLimits {
     /// Rooms.
@@ -78,12 +90,49 @@ impl Default for SocketLimits {
 }
 
 /// A Socket.IO server. Cloning it is cheap, and every clone is the same server.
+///
+/// What it does by itself, such as [`emit`](Self::emit) and [`to`](Self::to), concerns the main namespace; handlers and middlewares are registered with
+/// a [`Namespace`], the main one being `of("/")`.
+///
+/// ```no_run
+/// use synapse_socket::{Data, Refusal, Reply, Server, Socket, listen, serve};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let io = Server::builder().build();
+/// io.of("/").on("say", |socket: Socket, Data(text): Data<String>| async move {
+///     socket.broadcast().emit("said", text)?;
+///     Ok::<_, Refusal>(Reply("delivered"))
+/// });
+///
+/// let listener = listen("0.0.0.0:3000".parse()?)?;
+/// let limits = io.config().limits;
+/// serve(listener, io.service(), limits, std::future::pending()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Server {
     engine: Engine<Application>,
 }
 
 /// What a server is made of.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use synapse_socket::{Cors, Origins, Server};
+///
+/// # async fn example() {
+/// let io = Server::builder()
+///     .ping_interval(Duration::from_secs(10))
+///     .max_http_buffer_size(100_000)
+///     .cors(Cors {
+///         origins: Origins::List(vec!["https://app.example.com".to_owned()]),
+///         credentials: true,
+///         ..Cors::default()
+///     })
+///     .build();
+/// # }
+/// ```
 ///
 #[doc = include_str!("options.md")]
 #[derive(Default)]
@@ -118,7 +167,20 @@ impl ServerBuilder {
         self
     }
 
-    /// What joins this server to others. Without one it serves alone.
+    /// What joins this server to others, such as the `RedisAdapter` of the crate `synapse-redis`, or a place on a
+    /// [`Bus`](synapse_adapter::Bus). Without one it serves alone. Who starts an adapter also closes it, after [`Server::close`].
+    ///
+    /// ```no_run
+    /// use synapse_adapter::Bus;
+    /// use synapse_socket::Server;
+    ///
+    /// # async fn example() {
+    /// let bus = Bus::new();
+    /// let one = Server::builder().adapter(bus.node()).build();
+    /// let two = Server::builder().adapter(bus.node()).build();
+    /// let _ = one.emit("to clients of both", ());
+    /// # }
+    /// ```
     pub fn adapter(mut self, adapter: Arc<dyn AdapterFactory>) -> Self {
         self.adapter = Some(adapter);
         self
@@ -192,6 +254,9 @@ impl Server {
     ///
     /// How many there may be is limited by [`SocketLimits::child_namespaces_max`].
     ///
+    /// # Errors
+    /// When the pattern cannot be read, or is too large for that crate.
+    ///
     /// ```no_run
     /// use synapse_socket::{Namespace, Server};
     ///
@@ -246,6 +311,9 @@ impl Server {
     }
 
     /// Sends an event to everyone in the main namespace, on all servers.
+    ///
+    /// # Errors
+    /// As with [`Socket::emit`](crate::Socket::emit).
     pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
         self.of("/").emit(event, data)
     }
@@ -271,6 +339,35 @@ impl Server {
     }
 
     /// The tower service that answers clients: give it to [`serve`](crate::serve) or mount it in an app under its path.
+    ///
+    /// In an axum app it is the service of one route, the [`path`](ServerBuilder::path) with a slash at its end. A layer tells it who the client
+    /// is, by a [`PeerAddr`](crate::PeerAddr).
+    ///
+    /// ```no_run
+    /// use std::net::SocketAddr;
+    ///
+    /// use axum::Router;
+    /// use axum::extract::{ConnectInfo, Request};
+    /// use axum::middleware::{Next, from_fn};
+    /// use axum::response::Response;
+    /// use axum::routing::get;
+    /// use synapse_socket::{PeerAddr, Server, listen};
+    ///
+    /// async fn tell_peer(ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
+    ///     request.extensions_mut().insert(PeerAddr(peer));
+    ///     next.run(request).await
+    /// }
+    ///
+    /// async fn run(io: Server) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let app = Router::new()
+    ///         .route("/hello", get(|| async { "hello" }))
+    ///         .route_service("/socket.io/", io.service())
+    ///         .layer(from_fn(tell_peer))
+    ///         .into_make_service_with_connect_info::<SocketAddr>();
+    ///     axum::serve(listen("0.0.0.0:3000".parse()?)?, app).await?;
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// What Node calls `io.engine.use(middleware)` is a layer around it, which sees every request, upgrades included:
     ///
@@ -309,7 +406,22 @@ impl Server {
     }
 
     /// Closes the server: further clients are refused, what was sent before goes out, every client is told, then the cluster is left.
-    /// Sockets end with the reason `server shutting down`.
+    /// Sockets end with the reason `server shutting down`. It takes 5 s at most; clients that are left then are counted in the log.
+    ///
+    /// The listener has to go on meanwhile: clients that poll come back for what is still to be delivered.
+    ///
+    /// ```no_run
+    /// # use synapse_socket::{Server, listen, serve};
+    /// # async fn terminated() {}
+    /// # async fn example(io: Server) -> Result<(), Box<dyn std::error::Error>> {
+    /// let closed = async {
+    ///     terminated().await;
+    ///     io.close().await;
+    /// };
+    /// serve(listen("0.0.0.0:3000".parse()?)?, io.service(), io.config().limits, closed).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self) {
         let left = self
             .engine

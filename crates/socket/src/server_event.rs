@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use synapse_adapter::OnReply;
 use synapse_protocol::socket::{Arguments, DeserializeError};
 
-/// An event that another server of the cluster sent to its peers.
+/// An event that another server of the cluster sent to its peers. See
+/// [`Namespace::on_server_side`](crate::Namespace::on_server_side).
 #[derive(Clone)]
 pub struct ServerEvent {
     arguments: Arguments,

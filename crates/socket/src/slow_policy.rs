@@ -20,6 +20,16 @@ use synapse_protocol::socket::Arguments;
 /// | a state that is sent whole each time: a score, a status | `KeepLatest` |
 /// | the same for many things: prices by symbol, cursors by user | `KeepLatestBy` the argument that names the thing |
 /// | of interest only at this instant: typing notices, audio levels | `Volatile` |
+///
+/// ```no_run
+/// use synapse_socket::{Server, SlowPolicy};
+///
+/// # fn example(io: Server) {
+/// let market = io.of("/market");
+/// market.slow_policy("price", SlowPolicy::KeepLatestBy(0)); // emit("price", ("ACME", 17.5))
+/// market.slow_policy("log", SlowPolicy::DropOldest);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// The event waits. A client for which more than [`Limits::outbox_bytes_max`](crate::Limits::outbox_bytes_max) waits is closed with

@@ -31,6 +31,22 @@ use crate::typed::EventType;
 use crate::v2;
 
 /// One client in one namespace. Cloning it is cheap, and every clone is the same socket.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use synapse_socket::{Refusal, Socket};
+///
+/// async fn welcome(socket: Socket) -> Result<(), Refusal> {
+///     socket.join(["lobby", "news"])?;
+///     socket.emit("welcome", (socket.id().to_string(), socket.rooms().len()))?;
+///     socket.to("lobby").emit("joined", socket.id().to_string())?;
+///
+///     let timeout = Some(Duration::from_secs(5));
+///     let name: String = socket.emit_with_ack("who are you?", (), timeout).await?;
+///     socket.update_data(|data| data.insert("name".to_owned(), name.into()));
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Socket(Arc<SocketInner>);
 
@@ -147,6 +163,23 @@ impl Socket {
     /// Sends an event. A tuple gives several arguments, `()` none, anything else one; [`Binary`](crate::Binary) values become attachments.
     /// Sent before the socket is connected or after it has gone, it is lost, unless the client may be
     /// [recovered](crate::ConnectionStateRecovery): then it waits for the client.
+    ///
+    /// An array of fixed size gives several arguments as a tuple does; a `Vec` or a slice is one.
+    ///
+    /// ```no_run
+    /// # use synapse_socket::{Binary, SerializeError, Socket};
+    /// # fn example(socket: Socket) -> Result<(), SerializeError> {
+    /// socket.emit("ready", ())?;
+    /// socket.emit("move", (120, 80, "fast"))?;
+    /// socket.emit("scores", vec![1, 2, 3])?;
+    /// socket.emit("picture", ("cat.png", Binary::from(vec![0x89, 0x50])))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the name is reserved, such as `disconnect`, or the value is no JSON, such as a map whose keys are lists. Never because of the
+    /// client.
     pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
         self.emit_arguments(&Arguments::event(event, &data)?);
         Ok(())
@@ -164,6 +197,9 @@ impl Socket {
     }
 
     /// Sends an event only if it can go out at once: it is dropped while anything else waits to be sent. Returns whether it was taken.
+    ///
+    /// # Errors
+    /// As with [`emit`](Self::emit).
     pub fn emit_volatile<T: Serialize>(
         &self,
         event: &str,
@@ -175,6 +211,9 @@ impl Socket {
 
     /// Sends an event that is never compressed, such as one that holds a secret beside what others can choose: see
     /// [`PerMessageDeflate`](crate::PerMessageDeflate).
+    ///
+    /// # Errors
+    /// As with [`emit`](Self::emit).
     pub fn emit_uncompressed<T: Serialize>(
         &self,
         event: &str,
@@ -226,6 +265,23 @@ impl Socket {
 
     /// Sends an event and waits for the client's answer: a tuple takes all of its arguments, any other type the first. Without a
     /// `timeout` it waits for as long as the socket is connected. It may be awaited anywhere, inside of a runtime or not.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use synapse_socket::{AckError, Socket};
+    /// # async fn example(socket: Socket) {
+    /// let timeout = Some(Duration::from_secs(5));
+    /// match socket.emit_with_ack::<bool>("go on?", (), timeout).await {
+    ///     Ok(answer) => println!("{answer}"),
+    ///     Err(AckError::TimedOut) => println!("no answer"),
+    ///     Err(error) => println!("failed to ask: {error}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`AckError`]: no answer in time, the client has gone, its answer does not fit, or too many events wait for one
+    /// ([`SocketLimits::pending_acks_max`](crate::SocketLimits::pending_acks_max)).
     pub async fn emit_with_ack<R: DeserializeOwned>(
         &self,
         event: &str,
@@ -288,12 +344,21 @@ impl Socket {
         self.0.namespace.states().get()
     }
 
-    /// Changes what is kept with the socket, which other servers of the cluster see as its `data`.
+    /// Changes what is kept with the socket, which other servers of the cluster see as its `data`. Returns what `change` returns. The socket is
+    /// locked meanwhile, so `change` must not use it.
+    ///
+    /// ```no_run
+    /// # use synapse_socket::Socket;
+    /// # fn example(socket: Socket) {
+    /// socket.update_data(|data| data.insert("user".to_owned(), "ada".into()));
+    /// assert_eq!(socket.data()["user"], "ada");
+    /// # }
+    /// ```
     pub fn update_data<R>(&self, change: impl FnOnce(&mut Map<String, Value>) -> R) -> R {
         change(&mut self.0.extra.lock().get_or_insert_default().data)
     }
 
-    /// What is kept with the socket.
+    /// A copy of what is kept with the socket.
     pub fn data(&self) -> Map<String, Value> {
         self.0
             .extra
@@ -303,6 +368,9 @@ impl Socket {
     }
 
     /// Joins rooms. The first that cannot be joined ends it.
+    ///
+    /// # Errors
+    /// When the socket is in as many rooms as it may be, a name is too long ([`RoomLimits`](crate::RoomLimits)), or the socket has left.
     pub fn join(&self, rooms: impl IntoRooms) -> Result<(), JoinError> {
         for room in rooms.into_rooms() {
             match self.recovery() {

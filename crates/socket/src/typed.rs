@@ -34,6 +34,12 @@ pub trait EventType {
 }
 
 /// A [`Handler`] whose first parameter is the event itself, followed by up to five others.
+#[diagnostic::on_unimplemented(
+    message = "this is not a handler of a typed event",
+    label = "not an async function whose first parameter is the event",
+    note = "the event is `EventType` and `DeserializeOwned`; up to five other parameters that are each `FromEvent` follow it",
+    note = "a handler returns `()`, `Reply(value)`, or a `Result` of these whose error is `Into<Refusal>`"
+)]
 pub trait EventHandler<E, Parameters>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_boxed(self) -> BoxedHandlerOpaque;

@@ -18,6 +18,13 @@
 //!     synapse::serve(listener, io.service(), synapse::Limits::default(), std::future::pending()).await
 //! }
 //! ```
+//!
+//! [`Server`] is where everything begins, [`FromEvent`] lists what a handler may take, [`IntoAck`] what it may return,
+//! [`RedisAdapter`](redis::RedisAdapter) joins servers to a cluster, [`Limits`] and [`SocketLimits`] say what a client may cost. Who knows
+//! Socket.IO on Node finds each of its idioms in the repository's `docs/from-node.md`.
+//!
+//! Examples name the crate that an item comes from: what `synapse_socket` or `synapse_engine` is there, is `synapse` here, `synapse_adapter` is
+//! `synapse::adapter`, and `synapse_redis` is `synapse::redis`.
 
 pub use synapse_adapter as adapter;
 pub use synapse_redis as redis;

@@ -20,7 +20,7 @@ use crate::typed::{EventHandler, EventType};
 ///
 /// Listeners go with the socket. Once it has ended, none can be added.
 impl Socket {
-    /// Registers a handler of an event of this socket alone. See [`Namespace::on`].
+    /// Registers a handler of an event of this socket alone. See [`Namespace::on`](crate::Namespace::on).
     pub fn on<P>(&self, event: &str, handler: impl Handler<P>) -> ListenerId {
         let handler = Listener::new(handler.into_boxed().0);
         self.add(handler, |listeners, handler| listeners.on(event, handler))
@@ -156,7 +156,8 @@ impl Socket {
         self.add(handler, |listeners, handler| listeners.errors.push(handler))
     }
 
-    /// Takes off what was registered with this id, whatever it listens to (what listens to its whole namespace goes by [`Namespace::off`]). Handlers that are under way go on.
+    /// Takes off what was registered with this id, whatever it listens to (what listens to its whole namespace goes by
+    /// [`Namespace::off`](crate::Namespace::off)). Handlers that are under way go on.
     pub fn off(&self, id: ListenerId) {
         self.change_listeners(|listeners| listeners.off(id));
     }
