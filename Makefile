@@ -1,6 +1,6 @@
 # The table of contents of the work. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-rust test-interop check fmt lint deny setup setup-rust bench fuzz
+.PHONY: help demo build test test-rust test-interop check fmt lint doc deny setup setup-rust bench fuzz
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }'
@@ -20,13 +20,16 @@ test-rust: ## Only the tests in Rust (needs redis-server)
 test-interop: ## Only the tests with real clients, Node servers and a browser
 	./scripts/test.sh interop
 
-check: fmt lint deny ## Formatting, lints, dependencies
+check: fmt lint doc deny ## Formatting, lints, documentation, dependencies
 
 fmt:
 	cargo fmt --all --check
 
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+doc: ## The library's documentation, without a warning
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked -p synapse -p synapse-socket -p synapse-engine -p synapse-adapter -p synapse-redis -p synapse-protocol
 
 deny: setup-rust
 	cargo deny --locked check licenses bans sources

@@ -30,7 +30,7 @@ impl<'a> Handshake<'a> {
         Self { request, auth }
     }
 
-    /// What the client sent to prove itself, as a value; JSON's `null` when it sent nothing.
+    /// What the client sent to prove itself, as a value; JSON's `null` when it sent nothing. Parsed at each call. Errors may quote a secret.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.auth.unwrap_or("null"))
     }

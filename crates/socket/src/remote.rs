@@ -17,7 +17,7 @@ use crate::namespace::NamespaceInner;
 use crate::rooms::IntoRooms;
 
 /// A socket of any server of the cluster. What is known of it is of the moment when it was asked for; what is done with it reaches it
-/// wherever it is, and nobody when it has gone.
+/// wherever it is, and nobody when it has gone. [`fetch_sockets`](crate::Broadcaster::fetch_sockets) gives them.
 #[derive(Clone)]
 pub struct RemoteSocket {
     namespace: Arc<NamespaceInner>,
@@ -47,18 +47,25 @@ impl RemoteSocket {
         serde_json::from_str(&self.snapshot.handshake).unwrap_or_default()
     }
 
-    /// What its server kept with it, as a value. Parsed at each call.
+    /// What its server kept with it, as a value. Parsed at each call. A type that does not fit is an error, so what may be missing is an
+    /// `Option`; a Node server may keep anything at all there.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.snapshot.data)
     }
 
     /// Sends an event to it.
+    ///
+    /// # Errors
+    /// As with [`Socket::emit`](crate::Socket::emit).
     pub fn emit<T: Serialize>(&self, event: &str, data: T) -> Result<(), SerializeError> {
         self.broadcaster().emit(event, data)
     }
 
     /// Sends an event to it and waits for its answer. Only the first argument of an answer crosses servers. Without a `timeout` it is
     /// [`RequestLimits::timeout`](crate::RequestLimits::timeout).
+    ///
+    /// # Errors
+    /// [`AckError`]: no answer in time, nobody has the socket any more, its answer does not fit, or too many requests are under way.
     pub async fn emit_with_ack<R: DeserializeOwned>(
         &self,
         event: &str,
